@@ -1,0 +1,87 @@
+"""What changes bodies on their way to the datastore and back: compression, encryption. Bytes in, bytes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from zaqar_core.errors import CodecError
+
+GROUP = "zaqar_core.codecs"
+"""The entry-point group in which a distribution offers a codec: a name, and a class or function that makes one."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
+_MARK = b"\0"
+# JSON never starts with a NUL byte, so a body that does was written by codecs, whose names follow:
+# NUL, names with commas in the order they were applied, NUL, the bytes.
+
+
+class Codec(Protocol):
+    """One reversible change of bytes. It is shared by threads. What it raises becomes a ``CodecError``."""
+
+    name: str
+    """Lower-case letters, digits, ``_``, ``.`` and ``-``; stored with each body, so it never changes."""
+
+    def encode(self, data: bytes) -> bytes:
+        """The bytes to store."""
+
+    def decode(self, data: bytes) -> bytes:
+        """The bytes that ``encode`` was given."""
+
+
+class Codecs:
+    """The codecs of a connection, applied in order to what is posted, and undone as each body says."""
+
+    def __init__(self, codecs: Iterable[Codec | str] = ()) -> None:
+        self._chain = tuple(_find(codec) if isinstance(codec, str) else codec for codec in codecs)
+        for codec in self._chain:
+            if not _NAME.match(codec.name):
+                raise CodecError(f"codec name {codec.name!r} is not lower-case letters, digits, '_', '.', '-'; rename it")
+        self._by_name = {codec.name: codec for codec in self._chain}
+        if len(self._by_name) < len(self._chain):
+            raise CodecError("two codecs of one name; name each once")
+        self._prefix = _MARK + ",".join(self._by_name).encode() + _MARK
+
+    def encode(self, data: bytes) -> bytes:
+        """Apply all codecs. Raises ``CodecError``."""
+        if not self._chain:
+            return data
+        for codec in self._chain:
+            data = _run(codec.name, "encode", codec.encode, data)
+        return self._prefix + data
+
+    def decode(self, data: bytes) -> bytes:
+        """Undo the codecs that a stored body names; one written without codecs is returned as it is."""
+        if not data.startswith(_MARK):
+            return data
+        names, _, data = data[1:].partition(_MARK)
+        for name in reversed(names.decode().split(",")):
+            codec = self._by_name.get(name)
+            if codec is None:
+                raise CodecError(f"a body was written with the codec {name!r}; connect with codecs=[{name!r}] to read it")
+            data = _run(name, "decode", codec.decode, data)
+        return data
+
+
+def _run(name: str, step: str, function: Callable[[bytes], bytes], data: bytes) -> bytes:
+    try:
+        result: object = function(data)
+    except Exception as error:
+        raise CodecError(f"codec {name!r} failed to {step} a body: {type(error).__name__}; nothing was written") from error
+    if not isinstance(result, bytes):
+        raise CodecError(f"codec {name!r} returned {type(result).__name__} from {step}; it must return bytes")
+    return result
+
+
+def _find(name: str) -> Codec:
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+    if not found:
+        known = ", ".join(sorted(entry.name for entry in entry_points(group=GROUP))) or "none"
+        raise CodecError(f"no codec is called {name!r}; installed are: {known}")
+    try:
+        codec: Codec = found[0].load()()
+    except Exception as error:
+        raise CodecError(f"codec {name!r} is installed but cannot be loaded: {error}; reinstall its distribution") from error
+    return codec

@@ -1,0 +1,72 @@
+"""What the controllers of one ``Storage`` share: its drivers, limits, codecs, defaults, and whether it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zaqar_core import validation
+from zaqar_core.capabilities import Capability
+from zaqar_core.codecs import Codecs
+from zaqar_core.contract import Driver, QueueKey, StoredMessage
+from zaqar_core.encoding import decode
+from zaqar_core.errors import StorageClosed, Unsupported
+from zaqar_core.limits import Limits
+from zaqar_core.metadata import MetadataCache
+from zaqar_core.models import Message
+from zaqar_core.records import QueueRecords
+
+
+@dataclass(slots=True)
+class Context:
+    """``queues`` and ``metadata`` are None where no control plane was given."""
+
+    data: Driver
+    control: Driver
+    capabilities: frozenset[Capability]
+    limits: Limits
+    codecs: Codecs
+    queues: QueueRecords | None
+    metadata: MetadataCache | None
+    project: str
+    client_id: str = field(repr=False)
+    closed: bool = False
+
+    def key(self, queue: str, project: str | None) -> QueueKey:
+        """The validated key of a queue; raises ``StorageClosed`` after ``close``."""
+        self.check_open()
+        return QueueKey(self.project_or(project), validation.queue_name(queue))
+
+    def project_or(self, project: str | None) -> str:
+        """The project of this call."""
+        return self.project if project is None else validation.project(project)
+
+    def client_or(self, client_id: str | None) -> str:
+        """The client id of this call."""
+        return self.client_id if client_id is None else validation.client_id(client_id)
+
+    def check_open(self) -> None:
+        """Raise ``StorageClosed`` after ``close``."""
+        if self.closed:
+            raise StorageClosed("this Storage is closed; connect again")
+
+    def need(self, capability: Capability, what: str) -> None:
+        """Raise ``Unsupported`` unless the backend declares ``capability``."""
+        if capability not in self.capabilities:
+            raise Unsupported(f"{what} needs {capability}, which this backend does not offer; choose one that does")
+
+    def metadata_of(self, queue: QueueKey) -> Mapping[str, Any] | None:
+        """The queue's metadata; None if it is not registered; {} without a control plane."""
+        return {} if self.metadata is None else self.metadata.get(queue)
+
+    def register(self, queue: QueueKey) -> None:
+        """Make sure that the queue is registered."""
+        if self.queues is not None and self.metadata is not None and self.metadata.get(queue) is None:
+            self.queues.create(queue, b"{}")
+            self.metadata.forget(queue)
+
+    def message(self, stored: StoredMessage) -> Message:
+        """The application's view of a stored message. Raises ``CodecError``."""
+        body = decode(self.codecs.decode(stored.body))
+        return Message(stored.id, body, *stored[2:])

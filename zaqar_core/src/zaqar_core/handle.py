@@ -1,0 +1,212 @@
+"""A handle that reads like a queue: post, claim in a ``with`` block, consume in a ``for`` loop."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from types import TracebackType
+from typing import Any, Self
+
+from zaqar_core import validation
+from zaqar_core.claims import Claims
+from zaqar_core.errors import ZaqarError
+from zaqar_core.limits import DEFAULT_CLAIM_GRACE, DEFAULT_CLAIM_TTL, DEFAULT_PAGE
+from zaqar_core.messages import Messages
+from zaqar_core.models import Claim, Message, NewMessage, Page, QueueStats
+
+_log = logging.getLogger(__name__)
+
+_SHORTEST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+_LONGEST_WAIT = 24 * 3600.0
+
+
+class Queue:
+    """One queue of a ``Storage``; made by ``storage.queue(name)``. Nothing is registered before the first post."""
+
+    def __init__(
+        self, messages: Messages, claims: Claims, name: str, *, project: str | None, client_id: str | None
+    ) -> None:
+        self.name = name
+        self._messages = messages
+        self._claims = claims
+        self._project = project
+        self._client_id = client_id
+
+    def post(
+        self,
+        body: Any,
+        *,
+        ttl: float | None = None,
+        delay: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        dedup_id: str | None = None,
+    ) -> str:
+        """Post one message (any JSON value) and return its id; the arguments are those of ``NewMessage``."""
+        return self.post_many([NewMessage(body, ttl, delay, {} if headers is None else headers, dedup_id)])[0]
+
+    def post_many(self, messages: Iterable[NewMessage]) -> builtins.list[str]:
+        """Post a batch and return the ids in the order given."""
+        return self._messages.post(self.name, messages, project=self._project, client_id=self._client_id)
+
+    def list(
+        self,
+        *,
+        marker: str | None = None,
+        limit: int = DEFAULT_PAGE,
+        echo: bool = True,
+        include_claimed: bool = False,
+        include_delayed: bool = False,
+    ) -> Page[Message]:
+        """A page of active messages by position."""
+        return self._messages.list(
+            self.name,
+            marker=marker,
+            limit=limit,
+            echo=echo,
+            include_claimed=include_claimed,
+            include_delayed=include_delayed,
+            project=self._project,
+            client_id=self._client_id,
+        )
+
+    def claim(
+        self,
+        *,
+        limit: int = DEFAULT_PAGE,
+        ttl: float = DEFAULT_CLAIM_TTL,
+        grace: float = DEFAULT_CLAIM_GRACE,
+        wait: float = 0,
+    ) -> ClaimedMessages:
+        """Lease up to ``limit`` messages; ``wait``: for how many seconds to go on asking while there are none.
+
+        Use it in a ``with`` block: leaving it releases what was not deleted.
+        """
+        deadline = time.monotonic() + validation.duration(wait, "wait", 0.0, _LONGEST_WAIT)
+        pause = _SHORTEST_PAUSE
+        while True:
+            asked = time.monotonic()
+            claim = self._claims.create(self.name, ttl=ttl, grace=grace, limit=limit, project=self._project)
+            left = deadline - time.monotonic()
+            if claim.id is not None or left <= 0:
+                return ClaimedMessages(self, claim, ends=asked + ttl)
+            time.sleep(min(left, pause * random.uniform(0.5, 1.5)))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def consume(
+        self,
+        *,
+        limit: int = DEFAULT_PAGE,
+        ttl: float = DEFAULT_CLAIM_TTL,
+        grace: float = DEFAULT_CLAIM_GRACE,
+        wait: float | None = None,
+    ) -> Iterator[ClaimedMessage]:
+        """Yield messages, one claim at a time; delete each when it is done.
+
+        What of a claim was not deleted is released when its messages have been gone through, or when the loop is
+        left. Messages whose claim has ended meanwhile are not yielded. Ends when nothing came for ``wait`` seconds;
+        None: never.
+        """
+        while True:
+            with self.claim(limit=limit, ttl=ttl, grace=grace, wait=_LONGEST_WAIT if wait is None else wait) as claim:
+                if not claim and wait is not None:
+                    return
+                for message in claim:
+                    if time.monotonic() >= claim.ends:
+                        break
+                    yield message
+
+    def pop(self, limit: int = 1) -> builtins.list[Message]:
+        """Remove and return the oldest active messages. A lost reply loses them."""
+        return self._messages.pop(self.name, limit, project=self._project)
+
+    def stats(self) -> QueueStats:
+        """How many messages are in each state."""
+        return self._messages.stats(self.name, project=self._project)
+
+    def purge(self) -> None:
+        """Remove all messages and claims."""
+        self._messages.purge(self.name, project=self._project)
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r}>"
+
+
+class ClaimedMessages:
+    """The messages of one claim: iterate, delete each when done; leaving the ``with`` block releases the rest."""
+
+    def __init__(self, queue: Queue, claim: Claim, *, ends: float) -> None:
+        self.id = claim.id
+        self.ends = ends
+        """When the claim ends at the earliest, by ``time.monotonic()``."""
+        self._queue = queue
+        self._messages = [
+            ClaimedMessage(**{part.name: getattr(message, part.name) for part in fields(message)}, claim=self)
+            for message in claim.messages
+        ]
+        self._held = {message.id for message in self._messages}
+
+    def renew(self, *, ttl: float = DEFAULT_CLAIM_TTL, grace: float = DEFAULT_CLAIM_GRACE) -> None:
+        """Let the claim end ``ttl`` seconds from now. Raises ``ClaimDoesNotExist``."""
+        if self.id is not None:
+            asked = time.monotonic()
+            self._queue._claims.update(self._queue.name, self.id, ttl=ttl, grace=grace, project=self._queue._project)
+            self.ends = asked + ttl
+
+    def release(self, *, delay: float = 0) -> None:
+        """Give back all messages that were not deleted. Twice is once."""
+        if self._held:
+            self._release([*self._held], delay)
+
+    def _release(self, ids: list[str], delay: float) -> None:
+        if self.id is not None:
+            queue = self._queue
+            queue._claims.delete(queue.name, self.id, message_ids=ids, delay=delay, project=queue._project)
+            self._held.difference_update(ids)
+
+    def _delete(self, message_id: str) -> None:
+        queue = self._queue
+        queue._messages.delete(queue.name, message_id, claim_id=self.id, project=queue._project)
+        self._held.discard(message_id)
+
+    def __iter__(self) -> Iterator[ClaimedMessage]:
+        return iter(self._messages)
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.release()
+        except ZaqarError as failed:
+            if error is None:
+                raise
+            # The block's own error matters more; the claim's end will release the messages anyway.
+            _log.warning("a claim on a queue could not be released: %s", failed)
+
+    def __repr__(self) -> str:
+        return f"<ClaimedMessages {self.id!r} of {self._queue!r}: {len(self)}>"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage(Message):
+    """A message held by a claim."""
+
+    claim: ClaimedMessages = field(kw_only=True, repr=False, compare=False)
+
+    def delete(self) -> None:
+        """The work is done: delete the message. Raises ``ClaimDoesNotExist`` if the claim has ended."""
+        self.claim._delete(self.id)
+
+    def release(self, *, delay: float = 0) -> None:
+        """Give this message back now, or ``delay`` seconds from now."""
+        self.claim._release([self.id], delay)

@@ -1,0 +1,51 @@
+"""How large and how long things may be. ``connect(limits=...)`` sets them; a driver may narrow them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds that the facade enforces before a driver is called. Sizes are bytes, durations seconds.
+
+    A body's size is that of the bytes stored: JSON in UTF-8, after codecs. Durations have a resolution of a millisecond.
+    """
+
+    max_body_bytes: int = 256 * 1024
+    max_post_bytes: int = 64 * 1024 * 1024
+    max_messages_per_post: int = 10_000
+    max_messages_per_page: int = 10_000
+    max_messages_per_claim: int = 10_000
+    max_messages_per_pop: int = 10_000
+    max_ids_per_call: int = 10_000
+    max_queues_per_page: int = 1_000
+    max_metadata_bytes: int = 64 * 1024
+    max_message_ttl: float = 14 * 24 * 3600.0
+    max_message_delay: float = 24 * 3600.0
+    max_claim_ttl: float = 24 * 3600.0
+    max_claim_grace: float = 24 * 3600.0
+
+    def narrowed_by(self, other: Limits | None) -> Limits:
+        """The stricter of each bound; self where ``other`` is None."""
+        if other is None:
+            return self
+        names = (bound.name for bound in fields(self))
+        return Limits(**{name: min(getattr(self, name), getattr(other, name)) for name in names})
+
+
+MIN_DURATION = 0.001
+"""The shortest ttl of a message or claim: the resolution of time, in seconds."""
+DEFAULT_MESSAGE_TTL = 3600.0
+DEFAULT_CLAIM_TTL = 300.0
+DEFAULT_CLAIM_GRACE = 60.0
+DEFAULT_PAGE = 10
+"""How many items a listing or a claim takes when no limit is given."""
+DEDUP_WINDOW = 300.0
+"""How long a dedup id is remembered, in seconds."""
+MAX_HEADERS_BYTES = 4 * 1024
+MAX_QUEUE_NAME = 64
+MAX_QUEUE_NAME_BYTES = 192
+MAX_PROJECT = 256
+MAX_CLIENT_ID = 128
+MAX_DEDUP_ID = 128

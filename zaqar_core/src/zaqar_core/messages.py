@@ -1,0 +1,188 @@
+"""``storage.messages``: post, read and delete messages."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from zaqar_core import errors, validation
+from zaqar_core.capabilities import Capability
+from zaqar_core.context import Context
+from zaqar_core.contract import EncodedMessage, MessageController, Refusal
+from zaqar_core.encoding import encode
+from zaqar_core.errors import (
+    BatchTooLarge,
+    InvalidBody,
+    InvalidDuration,
+    InvalidInput,
+    MessageDoesNotExist,
+    QueueIsEmpty,
+)
+from zaqar_core.limits import DEFAULT_MESSAGE_TTL, DEFAULT_PAGE, MIN_DURATION
+from zaqar_core.models import Message, NewMessage, Page, QueueStats
+
+
+class Messages:
+    """The messages of any queue. An unknown queue acts as an empty one; the first post registers it."""
+
+    def __init__(self, context: Context, driver: MessageController) -> None:
+        self._context = context
+        self._driver = driver
+
+    def post(
+        self, queue: str, messages: Iterable[NewMessage], *, project: str | None = None, client_id: str | None = None
+    ) -> builtins.list[str]:
+        """Post messages and return their ids in the order given.
+
+        Raises ``InvalidInput`` (nothing was written), ``StorageUnavailable`` (with ``ATOMIC_POST`` nothing was
+        written) or ``OutcomeUnknown`` (all of them may have been).
+        """
+        key = self._context.key(queue, project)
+        client = self._context.client_or(client_id)
+        batch = validation.batch(messages)
+        if not 1 <= len(batch) <= self._context.limits.max_messages_per_post:
+            most = self._context.limits.max_messages_per_post
+            raise BatchTooLarge(f"a post of {len(batch)} messages; 1 to {most} are allowed: split it")
+        metadata = self._context.metadata_of(key)
+        encoded = [self._encode(message, index, metadata or {}) for index, message in enumerate(batch)]
+        self._check_size(encoded, metadata or {})
+        if metadata is None:
+            self._context.register(key)
+        return self._driver.post(key, encoded, client_id=client)
+
+    def get(self, queue: str, message_id: str, *, project: str | None = None) -> Message:
+        """One message, claimed or delayed ones too. Raises ``MessageDoesNotExist``."""
+        found = self.bulk_get(queue, [message_id], project=project)
+        if not found:
+            raise MessageDoesNotExist(f"no message {message_id!r} in queue {queue!r}; it may be deleted or expired")
+        return found[0]
+
+    def bulk_get(self, queue: str, message_ids: Iterable[str], *, project: str | None = None) -> builtins.list[Message]:
+        """The messages of these ids: in the order asked, repeats once, missing ones left out."""
+        key = self._context.key(queue, project)
+        ids = validation.identifiers(message_ids, "message id", self._context.limits.max_ids_per_call)
+        return [self._context.message(stored) for stored in self._driver.get(key, ids)] if ids else []
+
+    def list(
+        self,
+        queue: str,
+        *,
+        marker: str | None = None,
+        limit: int = DEFAULT_PAGE,
+        echo: bool = True,
+        include_claimed: bool = False,
+        include_delayed: bool = False,
+        project: str | None = None,
+        client_id: str | None = None,
+    ) -> Page[Message]:
+        """A page of active messages by position; ``echo=False`` leaves out the caller's own.
+
+        Pass the page's ``marker`` to go on. Raises ``InvalidMarker``.
+        """
+        key = self._context.key(queue, project)
+        client = self._context.client_or(client_id)
+        page = self._driver.list(
+            key,
+            marker=validation.marker(marker),
+            limit=validation.limit(limit, self._context.limits.max_messages_per_page),
+            exclude_client=None if echo else client,
+            include_claimed=include_claimed,
+            include_delayed=include_delayed,
+        )
+        return Page([self._context.message(stored) for stored in page.items], page.marker, page.more)
+
+    def first(self, queue: str, *, newest: bool = False, project: str | None = None) -> Message:
+        """The first (or last) by position among active and claimed messages. Raises ``QueueIsEmpty``."""
+        stored = self._driver.first(self._context.key(queue, project), newest=newest)
+        if stored is None:
+            raise QueueIsEmpty(f"queue {queue!r} has no message to show; post one")
+        return self._context.message(stored)
+
+    def delete(self, queue: str, message_id: str, *, claim_id: str | None = None, project: str | None = None) -> None:
+        """Delete one message; an absent one is no error.
+
+        Raises ``ClaimDoesNotExist``, ``ClaimDoesNotMatch`` or ``MessageIsClaimed``; the message then stays.
+        """
+        claims = None if claim_id is None else [claim_id]
+        for refused, reason in self._delete(queue, [message_id], claims, project).items():
+            raise _refusal(reason, refused, claim_id)
+
+    def bulk_delete(
+        self,
+        queue: str,
+        message_ids: Iterable[str],
+        *,
+        claim_ids: Iterable[str] | None = None,
+        project: str | None = None,
+    ) -> builtins.list[str]:
+        """Delete messages and return the ids that were refused.
+
+        With ``claim_ids``: those that none of these claims holds; without: those that a live claim holds.
+        """
+        return [*self._delete(queue, message_ids, claim_ids, project)]
+
+    def pop(self, queue: str, limit: int = 1, *, project: str | None = None) -> builtins.list[Message]:
+        """Remove and return the oldest active messages, at most ``limit``. A lost reply loses them. Needs ``POP``."""
+        key = self._context.key(queue, project)
+        self._context.need(Capability.POP, "pop")
+        popped = self._driver.pop(key, limit=validation.limit(limit, self._context.limits.max_messages_per_pop))
+        return [self._context.message(stored) for stored in popped]
+
+    def stats(self, queue: str, *, project: str | None = None) -> QueueStats:
+        """How many messages are in each state."""
+        return self._driver.stats(self._context.key(queue, project))
+
+    def purge(self, queue: str, *, project: str | None = None) -> None:
+        """Remove all messages and claims; the queue's metadata stays."""
+        self._driver.purge(self._context.key(queue, project))
+
+    def _delete(
+        self, queue: str, message_ids: Iterable[str], claim_ids: Iterable[str] | None, project: str | None
+    ) -> dict[str, Refusal]:
+        key = self._context.key(queue, project)
+        most = self._context.limits.max_ids_per_call
+        ids = validation.identifiers(message_ids, "message id", most)
+        claims = None if claim_ids is None else validation.identifiers(claim_ids, "claim id", most)
+        return self._driver.delete(key, ids, claim_ids=claims) if ids else {}
+
+    def _encode(self, message: object, index: int, metadata: Mapping[str, Any]) -> EncodedMessage:
+        if not isinstance(message, NewMessage):
+            raise InvalidInput(f"message {index} is a {type(message).__name__}; wrap its body: NewMessage(body)")
+        limits = self._context.limits
+        default_ttl = min(metadata.get("_default_message_ttl", DEFAULT_MESSAGE_TTL), limits.max_message_ttl)
+        ttl = validation.duration(
+            default_ttl if message.ttl is None else message.ttl, "ttl", MIN_DURATION, limits.max_message_ttl
+        )
+        default_delay = metadata.get("_default_message_delay", 0.0)
+        delay = validation.duration(
+            default_delay if message.delay is None else message.delay, "delay", 0.0, limits.max_message_delay
+        )
+        if delay >= ttl:
+            raise InvalidDuration(f"message {index} has a delay of {delay:g} s and a ttl of {ttl:g} s; make the delay less")
+        if delay > 0:
+            self._context.need(Capability.DELAY, f"a delay of {delay:g} s")
+        if message.dedup_id is not None:
+            validation.dedup_id(message.dedup_id)
+            self._context.need(Capability.IDEMPOTENT_POST, "a dedup_id")
+        body = self._context.codecs.encode(encode(message.body, f"the body of message {index}", InvalidBody))
+        if len(body) > limits.max_body_bytes:
+            raise InvalidBody(
+                f"the body of message {index} has {len(body)} bytes; at most {limits.max_body_bytes} are allowed: "
+                "store it elsewhere and post a reference"
+            )
+        return EncodedMessage(body, ttl, delay, validation.headers(message.headers), message.dedup_id)
+
+    def _check_size(self, encoded: builtins.list[EncodedMessage], metadata: Mapping[str, Any]) -> None:
+        size = sum(len(message.body) for message in encoded)
+        most = min(self._context.limits.max_post_bytes, metadata.get("_max_messages_post_size", size))
+        if size > most:
+            raise BatchTooLarge(f"a post of {size} bytes of bodies; at most {most} are allowed here: split it")
+
+
+def _refusal(reason: Refusal, message_id: str, claim_id: str | None) -> errors.ZaqarError:
+    if reason is Refusal.MESSAGE_IS_CLAIMED:
+        return errors.MessageIsClaimed(f"message {message_id!r} is claimed; delete it with its claim_id, or wait")
+    if reason is Refusal.CLAIM_DOES_NOT_MATCH:
+        return errors.ClaimDoesNotMatch(f"claim {claim_id!r} does not hold message {message_id!r}; use the one that does")
+    return errors.ClaimDoesNotExist(f"no live claim {claim_id!r}; it has expired or was released: claim again")

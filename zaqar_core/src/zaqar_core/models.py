@@ -1,0 +1,108 @@
+"""What applications pass in and get back: frozen values without behaviour. Times are seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to post.
+
+    ``body``: any JSON value (None, bool, int, finite float, str, list, dict with string keys).
+    ``ttl``: seconds until it expires; None: the queue's ``_default_message_ttl``, else the limits' default.
+    ``delay``: seconds until it becomes available, less than ttl; None: the queue's ``_default_message_delay``,
+    else 0. More than 0 needs ``DELAY``.
+    ``headers``: strings that travel with the body, at most 4 KiB as JSON.
+    ``dedup_id``: posted again to the queue within 300 seconds it stores nothing and gives the first id; needs
+    ``IDEMPOTENT_POST``.
+    """
+
+    body: Any
+    ttl: float | None = None
+    delay: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    dedup_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as a queue holds it.
+
+    ``ttl``: its whole life as it stands, from post to expiry (a claim may have made it longer).
+    ``age``: seconds since its post; never reset. ``ttl - age`` is what is left.
+    ``client_id``: who posted it. ``claim_id``: the live claim that holds it, or None.
+    ``claim_count``: how often it was claimed.
+    """
+
+    id: str
+    body: Any
+    ttl: float
+    age: float
+    client_id: str
+    claim_id: str | None = None
+    claim_count: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Messages leased to one consumer.
+
+    ``id`` is None when there was nothing to claim; such a claim is not stored.
+    ``ttl``: the lease's length. ``age``: seconds since the claim was made or last updated, so that
+    ``ttl - age`` is what is left. ``messages``: what it holds, by position.
+    """
+
+    id: str | None
+    ttl: float
+    age: float
+    messages: Sequence[Message] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """Names a message without its body. ``age``: seconds since its post."""
+
+    id: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """How many messages are in each state; ``free + claimed + delayed == total``.
+
+    ``oldest`` and ``newest``: first and last by position among free and claimed messages, or None.
+    """
+
+    free: int = 0
+    claimed: int = 0
+    delayed: int = 0
+    total: int = 0
+    oldest: MessageRef | None = None
+    newest: MessageRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a listing.
+
+    ``marker``: pass it back to go on from here; always given, valid later whatever became of the item at it.
+    ``more``: whether something further existed at that instant. A page may be short, even empty, and have more.
+    """
+
+    items: Sequence[T]
+    marker: str
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A queue in a listing. ``metadata`` is None unless the listing was ``detailed``."""
+
+    name: str
+    metadata: Mapping[str, Any] | None = None

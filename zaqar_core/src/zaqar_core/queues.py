@@ -1,0 +1,111 @@
+"""``storage.queues``: the registered queues of a project and their metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zaqar_core import validation
+from zaqar_core.context import Context
+from zaqar_core.contract import MessageController, QueueKey
+from zaqar_core.errors import InvalidMarker, InvalidQueueName, QueueDoesNotExist, Unsupported
+from zaqar_core.limits import DEFAULT_PAGE
+from zaqar_core.models import Page, QueueEntry, QueueStats
+from zaqar_core.records import QueueRecords
+
+
+class Queues:
+    """Queues as the control plane knows them."""
+
+    def __init__(self, context: Context, messages: MessageController) -> None:
+        self._context = context
+        self._messages = messages
+
+    def create(self, name: str, metadata: Mapping[str, Any] | None = None, *, project: str | None = None) -> bool:
+        """Whether this call made the queue; on one that exists nothing changes. Raises ``InvalidMetadata``."""
+        key = self._context.key(name, project)
+        data = validation.metadata({} if metadata is None else metadata, name, self._context.limits)
+        created = self._records.create(key, data)
+        self._forget(key)
+        return created
+
+    def exists(self, name: str, *, project: str | None = None) -> bool:
+        """Whether the queue is registered."""
+        return self._records.get_metadata(self._context.key(name, project)) is not None
+
+    def get_metadata(self, name: str, *, project: str | None = None) -> dict[str, Any]:
+        """The queue's metadata. Raises ``QueueDoesNotExist``."""
+        metadata = self._records.get_metadata(self._context.key(name, project))
+        if metadata is None:
+            raise _absent(name)
+        return dict(metadata)
+
+    def set_metadata(self, name: str, metadata: Mapping[str, Any], *, project: str | None = None) -> None:
+        """Replace the metadata whole. Raises ``QueueDoesNotExist``, ``InvalidMetadata``."""
+        key = self._context.key(name, project)
+        data = validation.metadata(metadata, name, self._context.limits)
+        found = self._records.set_metadata(key, data)
+        self._forget(key)
+        if not found:
+            raise _absent(name)
+
+    def delete(self, name: str, *, project: str | None = None) -> None:
+        """Delete the queue with its messages and claims; an unknown one is no error."""
+        key = self._context.key(name, project)
+        self._messages.purge(key)
+        self._records.delete(key)
+        self._forget(key)
+
+    def list(
+        self,
+        *,
+        marker: str | None = None,
+        limit: int = DEFAULT_PAGE,
+        detailed: bool = False,
+        prefix: str = "",
+        project: str | None = None,
+    ) -> Page[QueueEntry]:
+        """A page of the project's queues by name (code-point order); ``detailed`` with their metadata."""
+        self._context.check_open()
+        return self._records.list(
+            self._context.project_or(project),
+            marker=_marker(marker),
+            limit=validation.limit(limit, self._context.limits.max_queues_per_page),
+            detailed=detailed,
+            prefix=validation.queue_name(prefix) if prefix else "",
+        )
+
+    def count(self, *, project: str | None = None) -> int:
+        """How many queues the project has."""
+        self._context.check_open()
+        return self._records.count(self._context.project_or(project))
+
+    def stats(self, name: str, *, project: str | None = None) -> QueueStats:
+        """How many messages are in each state. Raises ``QueueDoesNotExist``."""
+        key = self._context.key(name, project)
+        if self._records.get_metadata(key) is None:
+            raise _absent(name)
+        return self._messages.stats(key)
+
+    @property
+    def _records(self) -> QueueRecords:
+        if self._context.queues is None:
+            raise Unsupported("this backend keeps no records, so it has no queues; connect with control='...'")
+        return self._context.queues
+
+    def _forget(self, key: QueueKey) -> None:
+        if self._context.metadata is not None:
+            self._context.metadata.forget(key)
+
+
+def _marker(value: str | None) -> str:
+    if value is None or value == "":
+        return ""
+    try:
+        return validation.queue_name(value)
+    except InvalidQueueName as error:
+        raise InvalidMarker(f"{error}; pass the text that a page gave as its marker, or None") from error
+
+
+def _absent(name: str) -> QueueDoesNotExist:
+    return QueueDoesNotExist(f"no queue {name!r} is registered in the project; create it, or post to it")

@@ -1,0 +1,88 @@
+"""Finds drivers by URI scheme among the installed distributions; imports only the one that is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import EntryPoint, entry_points
+
+from zaqar_core.contract import CONTRACT, Driver
+from zaqar_core.errors import AmbiguousScheme, BrokenDriver, ContractMismatch, UnknownScheme
+
+GROUP = "zaqar_core.drivers"
+
+DISTRIBUTIONS = {
+    "sqlite": "zaqar-sqlite",
+    "redis": "zaqar-redis",
+    "rediss": "zaqar-redis",
+    "swift": "zaqar-swift",
+    "rethinkdb": "zaqar-rethinkdb",
+    "memory": "zaqar-conformance",
+}
+"""This project's own schemes and the distributions to install for them."""
+
+
+def installed() -> dict[str, list[EntryPoint]]:
+    """The entry points of each installed scheme, nothing imported; more than one means a clash."""
+    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        # One distribution may be met twice on the path (a checkout and its metadata); that is no clash.
+        found.setdefault(entry.name, {})[distribution(entry), entry.value] = entry
+    return {scheme: list(entries.values()) for scheme, entries in sorted(found.items())}
+
+
+def load_driver(scheme: str) -> type[Driver]:
+    """Import the driver for ``scheme``.
+
+    Raises ``UnknownScheme``, ``AmbiguousScheme``, ``BrokenDriver`` (the cause chained) or ``ContractMismatch``.
+    """
+    drivers = installed()
+    entries = drivers.get(scheme, [])
+    if not entries:
+        raise UnknownScheme(f"no driver for {scheme!r} is installed; {_advice(scheme, list(drivers))}")
+    if len(entries) > 1:
+        names = " and ".join(sorted(distribution(entry) for entry in entries))
+        raise AmbiguousScheme(f"{names} both offer a driver for {scheme!r}; uninstall all but one")
+    entry = entries[0]
+    try:
+        driver = entry.load()
+    except Exception as error:
+        raise BrokenDriver(
+            f"the driver for {scheme!r} is installed ({distribution(entry)}) but importing {entry.value} failed with "
+            f"{type(error).__name__}: {error}; {_repair(error, distribution(entry))}"
+        ) from error
+    if not (isinstance(driver, type) and issubclass(driver, Driver)):
+        raise BrokenDriver(
+            f"{distribution(entry)} offers {entry.value} for {scheme!r}, which is no subclass of zaqar_core.contract.Driver; "
+            "report it to its authors"
+        )
+    version = getattr(driver, "contract", None)
+    if version != CONTRACT:
+        raise ContractMismatch(
+            f"{distribution(entry)} speaks contract {version!r}, this zaqar-core speaks {CONTRACT}; "
+            "install versions of the two that fit"
+        )
+    return driver
+
+
+def distribution(entry: EntryPoint) -> str:
+    """The name of the distribution that offers an entry point."""
+    return entry.dist.name if entry.dist else entry.module.partition(".")[0]
+
+
+def _advice(scheme: str, known: list[str]) -> str:
+    if scheme in DISTRIBUTIONS:
+        return f"pip install {DISTRIBUTIONS[scheme]}"
+    close = difflib.get_close_matches(scheme, {*known, *DISTRIBUTIONS}, n=1)
+    if close and close[0] not in known:
+        return f"did you mean {close[0]!r} (pip install {DISTRIBUTIONS[close[0]]})?"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"installed are: {', '.join(known) or 'none'}; install the distribution that offers it"
+
+
+def _repair(error: Exception, dist: str) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"install {error.name!r}, or reinstall {dist}"
+    if isinstance(error, ImportError):
+        return f"one of its dependencies has a version that does not fit: reinstall {dist}"
+    return f"this is an error in {dist}: report it to its authors"

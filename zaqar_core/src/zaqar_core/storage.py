@@ -1,0 +1,208 @@
+"""``connect()`` and the ``Storage`` that it opens: the whole contract behind validation, defaults and encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Self
+
+from zaqar_core import validation
+from zaqar_core.capabilities import Capability
+from zaqar_core.claims import Claims
+from zaqar_core.codecs import Codec, Codecs
+from zaqar_core.context import Context
+from zaqar_core.contract import Driver, new_id
+from zaqar_core.errors import InvalidInput, StorageError, Unsupported
+from zaqar_core.handle import Queue
+from zaqar_core.limits import Limits
+from zaqar_core.messages import Messages
+from zaqar_core.metadata import MetadataCache
+from zaqar_core.queues import Queues
+from zaqar_core.records import QueueRecords
+from zaqar_core.registry import load_driver
+from zaqar_core.uri import Uri
+
+_LONGEST_TIMEOUT = 3600.0
+_CONTROL_CAPABILITIES = frozenset({Capability.ATOMIC_RECORDS})
+
+
+def connect(
+    uri: str,
+    *,
+    control: str | None = None,
+    project: str = "",
+    client_id: str | None = None,
+    connect_timeout: float = 5,
+    timeout: float = 10,
+    limits: Limits | None = None,
+    codecs: Iterable[Codec | str] = (),
+    metadata_ttl: float = 5,
+    **options: object,
+) -> Storage:
+    """Open the backend at ``uri`` and check at once that it works.
+
+    ``control``: another URI for the control plane (queues and their metadata); None: the same backend.
+    ``project``: the tenant; ``client_id``: who posts (random unless given); every call may override both.
+    ``connect_timeout``, ``timeout``: seconds to open, and seconds in which every later call ends.
+    ``limits``: how large and long things may be. ``codecs``: what changes bodies, by name or object, in order.
+    ``metadata_ttl``: for how many seconds queue metadata may be remembered; 0: not at all.
+    ``options``: the driver's options, as if they stood in ``uri``.
+
+    Raises ``InvalidInput``, ``DriverError`` (unknown, broken or unfit driver), ``StorageUnavailable``,
+    ``IncompatibleStorage``, ``CodecError``.
+    """
+    project = validation.project(project)
+    client_id = new_id() if client_id is None else validation.client_id(client_id)
+    connect_timeout = validation.duration(connect_timeout, "connect_timeout", 0.001, _LONGEST_TIMEOUT)
+    timeout = validation.duration(timeout, "timeout", 0.001, _LONGEST_TIMEOUT)
+    metadata_ttl = validation.duration(metadata_ttl, "metadata_ttl", 0.0, _LONGEST_TIMEOUT)
+    if isinstance(codecs, str):
+        raise InvalidInput(f"codecs is the string {codecs!r}; pass a list: codecs=[{codecs!r}]")
+    chain = Codecs(codecs)
+    data_uri = Uri.parse(uri, options)
+    control_uri = data_uri if control is None or control == uri else Uri.parse(control)
+
+    def open_driver(address: Uri) -> Driver:
+        return load_driver(address.scheme).open(address, connect_timeout=connect_timeout, timeout=timeout)
+
+    data = open_driver(data_uri)
+    try:
+        control_driver = data if control_uri == data_uri else open_driver(control_uri)
+    except BaseException:
+        data.close()
+        raise
+    try:
+        return Storage(
+            data,
+            control_driver,
+            project=project,
+            client_id=client_id,
+            limits=limits or Limits(),
+            codecs=chain,
+            metadata_ttl=metadata_ttl,
+        )
+    except BaseException:
+        control_driver.close()
+        data.close()
+        raise
+
+
+class Storage:
+    """An open backend (or two: data and control plane). Shared by threads; usable after ``fork``.
+
+    Made by :func:`connect`; a context manager that closes it. ``driver`` and ``control`` are the open drivers.
+    """
+
+    messages: Messages
+    claims: Claims
+    queues: Queues
+
+    def __init__(
+        self,
+        driver: Driver,
+        control: Driver,
+        *,
+        project: str,
+        client_id: str,
+        limits: Limits,
+        codecs: Codecs,
+        metadata_ttl: float,
+    ) -> None:
+        if driver.messages is None:
+            raise Unsupported(f"{type(driver).__name__} offers no messages; use it as control='...' of another backend")
+        if control is not driver and control.records is None:
+            raise Unsupported(f"{type(control).__name__} keeps no records; it cannot be the control plane")
+        self.driver = driver
+        self.control = control
+        records = QueueRecords(control.records) if control.records is not None else None
+        self._context = Context(
+            data=driver,
+            control=control,
+            capabilities=_capabilities(driver, control),
+            limits=limits.narrowed_by(driver.limits),
+            codecs=codecs,
+            queues=records,
+            metadata=MetadataCache(records, metadata_ttl) if records is not None else None,
+            project=project,
+            client_id=client_id,
+        )
+        self.messages = Messages(self._context, driver.messages)
+        self.claims = Claims(self._context, driver.claims, driver.messages)
+        self.queues = Queues(self._context, driver.messages)
+
+    def queue(self, name: str, *, project: str | None = None, client_id: str | None = None) -> Queue:
+        """A handle on one queue."""
+        self._context.key(name, project)
+        return Queue(self.messages, self.claims, name, project=project, client_id=client_id)
+
+    @property
+    def project(self) -> str:
+        """The project of calls that name none."""
+        return self._context.project
+
+    @property
+    def client_id(self) -> str:
+        """The client id of calls that name none."""
+        return self._context.client_id
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds in force: those asked for, narrowed by the driver's."""
+        return self._context.limits
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the backend offers and promises with the options it was opened with."""
+        return self._context.capabilities
+
+    def capabilities_for(self, queue: str, *, project: str | None = None) -> frozenset[Capability]:
+        """What holds for this queue: the same as ``capabilities`` unless a driver spreads queues over backends."""
+        self._context.key(queue, project)
+        return self._context.capabilities
+
+    def is_alive(self) -> bool:
+        """Whether the datastore answers."""
+        self._context.check_open()
+        try:
+            for driver in self._drivers:
+                driver.ping()
+        except StorageError:
+            return False
+        return True
+
+    def health(self) -> dict[str, Mapping[str, object]]:
+        """Facts for an operator about each plane, without secrets. Raises ``StorageUnavailable``."""
+        self._context.check_open()
+        return {"data": self.driver.health(), "control": self.control.health()}
+
+    def gc(self) -> int:
+        """Reclaim what has expired; how many things that were. Never needed for right answers."""
+        self._context.check_open()
+        return sum(driver.gc() for driver in self._drivers)
+
+    def close(self) -> None:
+        """Let go of all connections. Every later call raises ``StorageClosed``; closing twice is closing once."""
+        self._context.closed = True
+        for driver in self._drivers:
+            driver.close()
+
+    @property
+    def _drivers(self) -> tuple[Driver, ...]:
+        return (self.driver,) if self.control is self.driver else (self.driver, self.control)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._context.closed else "open"
+        return f"<Storage {type(self.driver).__name__} project={self.project!r} {state}>"
+
+
+def _capabilities(data: Driver, control: Driver) -> frozenset[Capability]:
+    """The data plane's, but what is promised of records is the control plane's."""
+    return (data.capabilities - _CONTROL_CAPABILITIES) | (control.capabilities & _CONTROL_CAPABILITIES)

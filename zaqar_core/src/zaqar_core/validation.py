@@ -1,0 +1,163 @@
+"""The rules for what applications pass in. Each error names the value, the rule and the remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from zaqar_core import limits as bounds
+from zaqar_core.encoding import encode
+from zaqar_core.errors import (
+    InvalidClientId,
+    InvalidDedupId,
+    InvalidDuration,
+    InvalidHeaders,
+    InvalidId,
+    InvalidInput,
+    InvalidLimit,
+    InvalidMarker,
+    InvalidMetadata,
+    InvalidProject,
+    InvalidQueueName,
+)
+from zaqar_core.limits import Limits
+
+
+def queue_name(value: object) -> str:
+    """1 to 64 characters, at most 192 UTF-8 bytes."""
+    name = _text(value, "queue name", 1, bounds.MAX_QUEUE_NAME, InvalidQueueName)
+    size = len(name.encode())
+    if size > bounds.MAX_QUEUE_NAME_BYTES:
+        raise InvalidQueueName(
+            f"queue name {_short(name)} has {size} UTF-8 bytes; at most {bounds.MAX_QUEUE_NAME_BYTES} are allowed: shorten it"
+        )
+    return name
+
+
+def project(value: object) -> str:
+    """0 to 256 characters."""
+    return _text(value, "project", 0, bounds.MAX_PROJECT, InvalidProject)
+
+
+def client_id(value: object) -> str:
+    """1 to 128 characters."""
+    return _text(value, "client id", 1, bounds.MAX_CLIENT_ID, InvalidClientId)
+
+
+def dedup_id(value: object) -> str:
+    """1 to 128 characters."""
+    return _text(value, "dedup id", 1, bounds.MAX_DEDUP_ID, InvalidDedupId)
+
+
+def duration(value: object, what: str, minimum: float, maximum: float) -> float:
+    """A finite number of seconds within the bounds, as float."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidDuration(f"{what} is {_short(value)}; it is a finite number of seconds: pass an int or a float")
+    if not minimum <= value <= maximum:
+        raise InvalidDuration(f"{what} is {value:g} s; it must lie between {minimum:g} and {maximum:g} s: change it")
+    return float(value)
+
+
+def limit(value: object, maximum: int) -> int:
+    """A whole number from 1 to ``maximum``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+        raise InvalidLimit(f"limit is {_short(value)}; it is a whole number from 1 to {maximum}: change it")
+    return value
+
+
+def marker(value: object) -> str | None:
+    """A marker as a page gave it, or None for the start. The driver knows whether it is one of its own."""
+    if value is None or isinstance(value, str):
+        return value
+    raise InvalidMarker(f"marker is {_short(value)}; pass the text that a page gave as its marker, or None")
+
+
+def identifier(value: object, what: str) -> str:
+    """Any string; whether it names something is the driver's to say."""
+    if isinstance(value, str):
+        return value
+    raise InvalidId(f"{what} is {_short(value)}; ids are strings: pass the id that was given")
+
+
+def identifiers(values: object, what: str, maximum: int) -> list[str]:
+    """A collection of strings, at most ``maximum``."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidId(f"{what}s is {_short(values)}; pass a list of ids")
+    found = [identifier(value, what) for value in values]
+    if len(found) > maximum:
+        raise InvalidInput(f"{len(found)} {what}s in one call; at most {maximum} are allowed: split them")
+    return found
+
+
+def headers(value: object) -> Mapping[str, str]:
+    """Strings to strings, at most 4 KiB as JSON."""
+    if not isinstance(value, Mapping):
+        raise InvalidHeaders(f"headers is {_short(value)}; pass a dict of strings to strings")
+    if not value:
+        return {}
+    for name, text in value.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise InvalidHeaders(f"header {_short(name)} has the value {_short(text)}; both are strings: convert them")
+    plain = dict(value)
+    size = len(encode(plain, "headers", InvalidHeaders))
+    if size > bounds.MAX_HEADERS_BYTES:
+        raise InvalidHeaders(f"headers have {size} bytes as JSON; at most {bounds.MAX_HEADERS_BYTES}: move some to the body")
+    return plain
+
+
+def metadata(value: object, queue: str, limits: Limits) -> bytes:
+    """A JSON object whose reserved keys have values of their kind, as bytes."""
+    if not isinstance(value, Mapping):
+        raise InvalidMetadata(f"metadata is {_short(value)}; pass a dict")
+    plain = dict(value)
+    data = encode(plain, "metadata", InvalidMetadata)
+    if len(data) > limits.max_metadata_bytes:
+        raise InvalidMetadata(f"metadata has {len(data)} bytes as JSON; at most {limits.max_metadata_bytes}: shorten it")
+    try:
+        _reserved(plain, queue, limits)
+    except (InvalidDuration, InvalidQueueName) as error:
+        raise InvalidMetadata(str(error)) from error
+    return data
+
+
+def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits) -> None:
+    """Check the keys that the core acts on; any other key is the application's own."""
+    for key, minimum, maximum in (
+        ("_default_message_ttl", bounds.MIN_DURATION, limits.max_message_ttl),
+        ("_default_message_delay", 0.0, limits.max_message_delay),
+        ("_dead_letter_queue_messages_ttl", bounds.MIN_DURATION, limits.max_message_ttl),
+    ):
+        if key in metadata:
+            duration(metadata[key], key, minimum, maximum)
+    for key in ("_max_messages_post_size", "_max_claim_count"):
+        count = metadata.get(key, 1)
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise InvalidMetadata(f"{key} is {_short(count)}; it is a whole number of at least 1: change it")
+    if "_dead_letter_queue" in metadata and queue_name(metadata["_dead_letter_queue"]) == queue:
+        raise InvalidMetadata(f"_dead_letter_queue is the queue {queue!r} itself; name another queue")
+    flavor = metadata.get("_flavor", "")
+    if not isinstance(flavor, str):
+        raise InvalidMetadata(f"_flavor is {_short(flavor)}; it is the name of a flavor: pass a string")
+
+
+def batch(messages: object) -> Sequence[Any]:
+    """The messages of a post, as a list."""
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
+        raise InvalidInput(f"messages is a {type(messages).__name__}; pass a list of NewMessage")
+    return list(messages)
+
+
+def _text(value: object, what: str, shortest: int, longest: int, error: type[InvalidInput]) -> str:
+    if not isinstance(value, str):
+        raise error(f"{what} is {_short(value)}, a {type(value).__name__}; pass a string")
+    if not shortest <= len(value) <= longest:
+        raise error(f"{what} {_short(value)} has {len(value)} characters; {shortest} to {longest} are allowed")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise error(f"{what} {_short(value)} contains U+0000 or a lone surrogate; remove it")
+    return value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

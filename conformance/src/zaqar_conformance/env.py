@@ -1,0 +1,140 @@
+"""What a check is given: a fresh tenant on the backend under test, clients, threads, processes, and a history."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from zaqar_conformance.check import Violation
+from zaqar_conformance.history import History
+from zaqar_conformance.processes import run_processes
+from zaqar_conformance.target import Target
+from zaqar_core import Capability, Storage, connect
+from zaqar_core.contract import Driver, new_id
+
+T = TypeVar("T")
+
+CALL_TIMEOUT = 10.0
+"""The ``timeout`` that checks connect with, in seconds."""
+
+
+class Env:
+    """One check's view of the backend. Isolation is by fresh names: nothing is ever flushed."""
+
+    def __init__(self, target: Target, uri: str, *, seed: str, depth: int) -> None:
+        self.target = target
+        self.uri = uri
+        self.seed = seed
+        """Text that, with the same checks, makes ``rng`` choose the same."""
+        self.depth = depth
+        """How many messages "many ahead" is: 100 000 unless the target lowers it."""
+        self.rng = random.Random(seed)
+        self.project = f"conformance-{new_id()}"
+        self.history = History()
+        self.notes: list[str] = []
+        self._open = ExitStack()
+        self._names = 0
+        self._lock = threading.Lock()
+        self.storage = self.connect()
+
+    # --- names and clients --------------------------------------------------------------------------
+
+    def queue(self, hint: str = "queue") -> str:
+        """A fresh queue name in this check's project; the queue is not created."""
+        with self._lock:
+            self._names += 1
+            return f"{hint}-{self._names}-{new_id()[:8]}"
+
+    def connect(self, **overrides: Any) -> Storage:
+        """Another client of the same backend and project, without metadata cache; closed when the check ends."""
+        settings: dict[str, Any] = {"project": self.project, "metadata_ttl": 0, "timeout": CALL_TIMEOUT, **overrides}
+        return self._open.enter_context(connect(self.uri, **settings))
+
+    @property
+    def driver(self) -> Driver:
+        """The driver beneath ``storage``, for the few checks that need it."""
+        return self.storage.driver
+
+    def declares(self, *capabilities: Capability) -> bool:
+        """Whether the open connection declares all of these."""
+        return set(capabilities) <= self.storage.capabilities
+
+    def note(self, text: str) -> None:
+        """Say something for the report (a measured figure)."""
+        self.notes.append(text)
+
+    # --- waiting ------------------------------------------------------------------------------------
+
+    def see(self, read: Callable[[], T], wanted: Callable[[T], object], requirement: str, what: str) -> T:
+        """Read once (with ``CONSISTENT_READS``) or until ``wanted`` holds or ``settle_time`` is over, else ``Violation``."""
+        patience = 0.0 if self.declares(Capability.CONSISTENT_READS) else self.driver.settle_time
+        return self._poll(read, wanted, patience, requirement, what)
+
+    def wait_for(
+        self, read: Callable[[], T], wanted: Callable[[T], object], requirement: str, what: str, *, within: float = 10.0
+    ) -> T:
+        """Read until ``wanted`` holds, at most ``within`` seconds: for what time brings about (expiry, a claim's end)."""
+        return self._poll(read, wanted, within, requirement, what)
+
+    def _poll(
+        self, read: Callable[[], T], wanted: Callable[[T], object], patience: float, requirement: str, what: str
+    ) -> T:
+        deadline = time.monotonic() + patience
+        while True:
+            last_try = time.monotonic() >= deadline
+            value = read()
+            if wanted(value):
+                return value
+            if last_try:
+                raise Violation(requirement, f"{what}: last seen {repr(value)[:500]}", self.history.operations)
+            time.sleep(0.01)
+
+    # --- many at once -------------------------------------------------------------------------------
+
+    def threads(self, count: int, work: Callable[[int], T], *, within: float = 60.0) -> list[T]:
+        """Run ``work(0)`` to ``work(count - 1)`` in threads that start together; their results, or the first error."""
+        results: list[Any] = [None] * count
+        errors: list[BaseException] = []
+        barrier = threading.Barrier(count)
+
+        def run(index: int) -> None:
+            try:
+                barrier.wait(within)
+                results[index] = work(index)
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(count)]
+        deadline = time.monotonic() + within
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if errors:
+            raise errors[0]
+        stuck = sum(thread.is_alive() for thread in threads)
+        if stuck:
+            raise Violation("FAI-002", f"{stuck} of {count} threads were still in a call after {within:g} s")
+        return results
+
+    def processes(
+        self, count: int, work: str, arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, within: float = 60.0
+    ) -> list[Any]:
+        """Run ``work`` ("package.module:function") in ``count`` processes that start together; their JSON results.
+
+        Each calls ``function(worker, **arguments)`` with a :class:`zaqar_conformance.processes.Worker`; a sequence
+        gives each process its own arguments. Operations that workers record are taken into ``history``.
+        """
+        each = [arguments] * count if isinstance(arguments, Mapping) else list(arguments)
+        results = run_processes(self.uri, self.project, self.seed, work, each, within=within)
+        for result in results:
+            self.history.extend(result.operations)
+        return [result.value for result in results]
+
+    def close(self) -> None:
+        """Close every client that the check opened."""
+        self._open.close()

@@ -1,0 +1,135 @@
+"""What became of a check, and how an error that ended it is judged: whose fault it is."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from types import FrameType
+
+from zaqar_conformance.check import NotRun, Undecided, Violation
+from zaqar_conformance.history import Operation
+from zaqar_core.contract import ClaimController, Driver, MessageController, RecordStore
+from zaqar_core.errors import ZaqarError
+
+
+class Outcome(StrEnum):
+    """Of a check, or of a requirement: that of the worst of its checks. The worst come first."""
+
+    ERROR = "error"
+    """The fault of the suite or its environment: nothing is known about the driver."""
+    FAILED = "failed"
+    """The driver breaks a requirement that binds it."""
+    NOT_IMPLEMENTED = "not implemented"
+    """A method of the driver raises ``NotImplementedError``."""
+    KNOWN_FAILURE = "known failure"
+    """Failed, as the driver's ``known_failures.toml`` says it does."""
+    UNDECIDED = "undecided"
+    """The measurements do not decide."""
+    NOT_RUN = "not run"
+    """It cannot run here: no right to hurt the datastore, no way to look."""
+    UNSUPPORTED = "unsupported"
+    """It belongs to a capability that is not declared, and was not run or did not pass."""
+    OBSERVED = "observed"
+    """It passed, though it belongs to a guarantee that is not declared."""
+    PASSED = "passed"
+
+
+RAN = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.UNSUPPORTED}
+"""The outcomes that say something was tried on the driver under test."""
+
+
+def worst(outcomes: list[Outcome]) -> Outcome:
+    """The worst of these; ``NOT_RUN`` if there are none."""
+    order = list(Outcome)
+    return min(outcomes, key=order.index, default=Outcome.NOT_RUN)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Why a check ended as it did. ``requirement``: the one broken, where the check said so.
+
+    ``method``: what is not implemented. ``details``: the traceback, where the message alone does not explain.
+    """
+
+    outcome: Outcome
+    message: str = ""
+    requirement: str | None = None
+    history: tuple[Operation, ...] = ()
+    method: str | None = None
+    details: str = ""
+
+
+class WorkerFailed(Exception):
+    """A worker process ended in an error, already judged there."""
+
+    def __init__(self, judgement: Judgement) -> None:
+        super().__init__(judgement.message)
+        self.judgement = judgement
+
+
+def judge(error: BaseException, suite: str = "") -> Judgement:
+    """Judge the error that ended a check. ``suite``: the module of the check's function, if it is not of this package.
+
+    An error raised by the suite's own code is the suite's; whatever else leaves a driver or the core is the driver's.
+    """
+    if isinstance(error, Violation):
+        return Judgement(Outcome.FAILED, error.seen, error.requirement, error.history)
+    if isinstance(error, Undecided):
+        return Judgement(Outcome.UNDECIDED, str(error))
+    if isinstance(error, NotRun):
+        return Judgement(Outcome.NOT_RUN, str(error))
+    if isinstance(error, WorkerFailed):
+        return error.judgement
+    message = f"{type(error).__name__}: {error}"
+    details = "".join(traceback.format_exception(error))
+    if isinstance(error, NotImplementedError):
+        method = _method(error)
+        return Judgement(Outcome.NOT_IMPLEMENTED, f"{method} is not implemented", method=method, details=details)
+    if not isinstance(error, ZaqarError) and _raised_by_suite(error, suite):
+        return Judgement(Outcome.ERROR, f"the check itself broke: {message}", details=details)
+    return Judgement(Outcome.FAILED, f"unexpected {message}", details=details)
+
+
+def _frames(error: BaseException) -> Iterator[FrameType]:
+    """The frames that the error passed, innermost first."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return reversed(frames)
+
+
+def _raised_by_suite(error: BaseException, suite: str) -> bool:
+    for frame in _frames(error):
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in sys.stdlib_module_names:
+            return is_suite(module) or module == suite
+    return True
+
+
+def is_suite(module: str) -> bool:
+    """Whether a module is the suite's own; the reference driver counts as any driver does."""
+    return module.startswith("zaqar_conformance.") and not module.startswith("zaqar_conformance.reference")
+
+
+def _method(error: BaseException) -> str:
+    """The method of the contract that is missing, such as ``ClaimController.create``."""
+    name = ""
+    for frame in _frames(error):
+        name = name or frame.f_code.co_qualname
+        owner = frame.f_locals.get("self") or frame.f_locals.get("cls")
+        kind = owner if isinstance(owner, type) else type(owner)
+        for interface in (Driver, MessageController, ClaimController, RecordStore):
+            if issubclass(kind, interface) and frame.f_code.co_name in vars(interface):
+                return f"{interface.__name__}.{frame.f_code.co_name}"
+    return name
+
+
+def writing_order(method: str) -> int:
+    """Where ``method`` stands in the contract: the order in which a driver's author had best write them."""
+    methods = [
+        f"{interface.__name__}.{name}"
+        for interface in (Driver, MessageController, ClaimController, RecordStore)
+        for name in vars(interface)
+    ]
+    return methods.index(method) if method in methods else len(methods)

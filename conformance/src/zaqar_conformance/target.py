@@ -1,0 +1,181 @@
+"""A target: how to start, hurt and stop the real datastore that a driver is checked against."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar
+
+from zaqar_conformance.check import NotRun
+from zaqar_core.contract import Driver
+from zaqar_core.uri import Uri
+
+GROUP = "zaqar_conformance.targets"
+"""The entry-point group: one name a cell of the matrix (``redis``, ``redis-cluster``); the value a ``Target`` class."""
+
+
+class Target(ABC):
+    """One real datastore of the suite's own. The class is made without arguments, once for each server that is needed.
+
+    What a target cannot do stays as it is here and raises ``NotRun``: the checks that need it are then not run.
+    """
+
+    name: ClassVar[str] = ""
+    """What ``zaqar-conformance run`` calls it."""
+    scheme: ClassVar[str] = ""
+    """The URI scheme of the driver under test."""
+    embedded: ClassVar[bool] = False
+    """No server: the processes that use the driver are the datastore."""
+    replicated: ClassVar[bool] = False
+    """There are replicas, and ``fail_over`` promotes one."""
+    reference: ClassVar[bool] = False
+    """The reference driver: what the core alone promises is proven on this one."""
+    disposable: ClassVar[bool] = True
+    """The suite may kill it, and start another."""
+    depth: ClassVar[int] = 100_000
+    """How many messages "many ahead" is. Lower it only where filling a queue takes hours, and say why."""
+    check_limit: ClassVar[float] = 600.0
+    """A check that takes longer, in seconds, is given up."""
+    known_failures: ClassVar[Path | None] = None
+    """The ``known_failures.toml`` of the driver, if something is known to fail."""
+
+    @abstractmethod
+    def start(self, workspace: Path) -> str:
+        """Start the datastore, keep its files in the directory ``workspace``, and return the URI to connect to.
+
+        Returns once it takes connections. Called again it returns the same URI. Raises with a remedy if it cannot.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop the datastore and all it started. Twice is once; a killed or paused one is stopped too."""
+
+    def fresh(self) -> Target:
+        """Another target of the same kind, not started: a server of its own for a destructive check."""
+        return type(self)()
+
+    # --- For destructive checks: on a server of their own ---------------------------------------------
+
+    def restart(self) -> None:
+        """Start the datastore again with its data after ``kill``, or stop it in an orderly way and start it again."""
+        raise NotRun(f"the target {self.name} cannot restart its datastore")
+
+    def kill(self) -> None:
+        """``kill -9`` every process of the datastore."""
+        raise NotRun(f"the target {self.name} cannot kill its datastore")
+
+    def pause(self) -> None:
+        """Stop the datastore from answering while its connections stay open (SIGSTOP)."""
+        raise NotRun(f"the target {self.name} cannot pause its datastore")
+
+    def resume(self) -> None:
+        """End ``pause``."""
+        raise NotRun(f"the target {self.name} cannot resume its datastore")
+
+    def fail_over(self) -> None:
+        """Kill the primary and return once a replica is promoted and takes writes."""
+        raise NotRun(f"the target {self.name} has no replica to promote")
+
+    @contextmanager
+    def blocked(self, uri: str) -> Iterator[None]:
+        """While this lasts the datastore at ``uri`` serves nobody else: paused, or its write lock is held."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
+    # --- What is known ----------------------------------------------------------------------------------
+
+    def unreachable_uri(self) -> str:
+        """A URI of this driver at which there is no datastore."""
+        raise NotRun(f"the target {self.name} knows no URI of a datastore that is not there")
+
+    def durability_gaps(self, driver: Driver) -> list[str]:
+        """The settings, read from the datastore, with which a loss of power loses what was acknowledged; none: []."""
+        raise NotRun(f"the target {self.name} cannot read how its datastore writes to disk")
+
+
+class UriTarget(Target):
+    """A datastore that somebody else runs: it is used, and never hurt."""
+
+    disposable = False
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        parsed = Uri.parse(uri)
+        self.name = str(parsed)  # type: ignore[misc]  # of this instance: the URI, without its secrets
+        self.scheme = parsed.scheme  # type: ignore[misc]
+
+    def start(self, workspace: Path) -> str:
+        return self._uri
+
+    def stop(self) -> None:
+        pass
+
+    def fresh(self) -> Target:
+        raise NotRun("a datastore given by its URI is never hurt; name a target to let the suite start its own")
+
+
+class TargetError(Exception):
+    """The target asked for cannot be used."""
+
+
+class UnknownTarget(TargetError):
+    """No installed distribution offers a target of that name."""
+
+
+class BrokenTarget(TargetError):
+    """The target is there, but importing or making it failed; the cause is chained."""
+
+
+def find_target(text: str | None = None, path: str | None = None) -> Target:
+    """The target meant by ``text`` (the name of an entry point, or a URI) or by ``path`` ("package.module:Class").
+
+    Only the one asked for is imported. Raises ``InvalidUri``, ``UnknownTarget``, ``BrokenTarget``.
+    """
+    if path is not None:
+        return _make(path, lambda: _import(path))
+    if text is None:
+        raise UnknownTarget("no target was named; give the name of one, a URI, or --target package.module:Class")
+    if "://" in text:
+        return UriTarget(text)
+    found = list(entry_points(group=GROUP, name=text))
+    if not found:
+        known = target_names()
+        close = difflib.get_close_matches(text, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"installed are: {', '.join(known) or 'none'}"
+        raise UnknownTarget(f"no target is called {text!r}; {hint} (or give a URI, or --target package.module:Class)")
+    if len(found) > 1:
+        owners = " and ".join(sorted(str(each.dist and each.dist.name) for each in found))
+        raise BrokenTarget(f"target {text!r} is offered by {owners}; uninstall one, or use --target package.module:Class")
+    return _make(text, found[0].load)
+
+
+def target_names() -> list[str]:
+    """The names of the installed targets; none is imported."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def _import(path: str) -> Any:
+    module, colon, name = path.partition(":")
+    if not colon:
+        raise UnknownTarget(f"{path!r} is no target; write package.module:Class")
+    return getattr(import_module(module), name)
+
+
+def _make(text: str, load: Any) -> Target:
+    try:
+        made = load()()
+    except TargetError:
+        raise
+    except Exception as error:
+        raise BrokenTarget(f"target {text} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(made, Target):
+        raise BrokenTarget(f"target {text} is no zaqar_conformance.target.Target but {type(made).__qualname__}")
+    return made

@@ -1,0 +1,71 @@
+"""The program that a worker process runs: read the job, connect, wait for "go", work, report. See ``processes``."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+import threading
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+
+def main() -> None:
+    """Speak the protocol on the standard streams; whatever else is printed goes to the standard error."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def reply(**frame: Any) -> None:
+        with lock:
+            replies.write(json.dumps(frame).encode() + b"\n")
+            replies.flush()
+
+    job = json.loads(sys.stdin.readline())
+    sys.path[:] = job["path"]
+    # Only now: the suite may lie on the path that the job brings.
+    from zaqar_conformance.outcomes import judge
+    from zaqar_conformance.processes import Worker
+    from zaqar_core import connect
+
+    worker: Worker | None = None
+    module, _, name = job["work"].partition(":")
+    try:
+        function = getattr(import_module(module), name)
+        worker = Worker(
+            job["index"],
+            lambda **overrides: connect(**{**job["settings"], **overrides}),
+            job["settings"]["project"],
+            job["seed"],
+            job["arguments"],
+            lambda value: reply(said=value),
+        )
+        reply(ready=True)
+        signal = sys.stdin.readline()
+        if not signal:
+            return  # the parent is gone
+        faulthandler.dump_traceback_later(max(0.1, json.loads(signal)["go"] - 1.0))
+        value = function(worker, **job["arguments"])
+        operations = [asdict(operation) for operation in worker.history.operations]
+        reply(done=value, operations=operations)
+    except BaseException as error:
+        judgement = judge(error, module)
+        recorded = judgement.history or (worker.history.operations if worker else ())
+        failed = {
+            "outcome": judgement.outcome,
+            "message": judgement.message,
+            "requirement": judgement.requirement,
+            "method": judgement.method,
+            "details": judgement.details,
+        }
+        reply(failed=failed, operations=[asdict(operation) for operation in recorded])
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        if worker is not None:
+            worker.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The lifecycle of the reference driver. URI: ``memory://name``; the same name, in one process, is the same store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from zaqar_conformance.reference.claims import ReferenceClaims
+from zaqar_conformance.reference.messages import ReferenceMessages
+from zaqar_conformance.reference.records import ReferenceRecords
+from zaqar_conformance.reference.state import State
+from zaqar_core.capabilities import Capability
+from zaqar_core.contract import Driver
+from zaqar_core.errors import InvalidUri, StorageUnavailable
+from zaqar_core.uri import Uri, read_options
+
+_stores: dict[str, State] = {}
+_stores_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """``create``: false refuses to open a store that is not there yet."""
+
+    create: bool = True
+
+
+class ReferenceDriver(Driver):
+    """Every promise that a single process without a disk, looking at every message each time, can keep."""
+
+    contract: ClassVar[int] = 1
+    possible_capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
+        Capability.SUBSCRIPTIONS,
+        Capability.FLAT_STATS,
+        Capability.HIGH_THROUGHPUT,
+        Capability.PERSISTENT,
+        Capability.DURABILITY,
+        Capability.FAILOVER_SAFE,
+        Capability.MULTI_PROCESS,
+    }
+
+    def __init__(self, state: State) -> None:
+        self.messages = ReferenceMessages(state)
+        self.claims = ReferenceClaims(state)
+        self.records = ReferenceRecords(state)
+
+    @classmethod
+    def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
+        options = read_options(ReferenceOptions, uri)
+        if uri.path not in ("", "/") or not uri.hosts:
+            raise InvalidUri(f"{uri} is no store in memory; write memory://name")
+        with _stores_lock:
+            if uri.hosts not in _stores and not options.create:
+                raise StorageUnavailable(f"no store {uri.hosts!r} in this process; open it with create=true first") from (
+                    KeyError(uri.hosts)
+                )
+            return cls(_stores.setdefault(uri.hosts, State()))
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self.possible_capabilities
+
+    def ping(self) -> None:
+        """It is in this process: alive if anything is."""
+
+    def health(self) -> Mapping[str, object]:
+        return {"stores": len(_stores)}
+
+    def close(self) -> None:
+        """Nothing to let go of; the store stays for others in the process."""

@@ -1,0 +1,110 @@
+"""All that the reference driver holds: plain objects behind one lock. Times are whole milliseconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from zaqar_core.contract import QueueKey, Record, Space, StoredMessage
+
+
+@dataclass
+class Lease:
+    """A claim. Only ``ttl`` is in seconds, as it was given."""
+
+    ttl: float
+    started: int
+    ends: int
+
+
+@dataclass
+class Item:
+    """A message. It is delayed before ``available``, expired from ``expires`` on, claimed while its claim lives."""
+
+    id: str
+    body: bytes
+    client_id: str
+    headers: Mapping[str, str]
+    posted: int
+    available: int
+    expires: int
+    order: int
+    claim_id: str | None = None
+    claim_count: int = 0
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Listings and claims go by this."""
+        return self.available, self.order
+
+    def stored(self, now: int) -> StoredMessage:
+        """The contract's view of it."""
+        ttl, age = (self.expires - self.posted) / 1000, (now - self.posted) / 1000
+        return StoredMessage(
+            self.id, self.body, ttl, age, self.client_id, self.claim_id, self.claim_count, self.headers
+        )
+
+
+@dataclass
+class QueueState:
+    """One queue: its messages and live claims by id, and the dedup ids with the id they gave and until when."""
+
+    items: dict[str, Item] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    dedup: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def settle(self, now: int) -> None:
+        """Let what time has ended be gone: claims, then messages, then dedup ids, then claims that hold nothing."""
+        self.leases = {claim_id: lease for claim_id, lease in self.leases.items() if now < lease.ends}
+        for item in self.items.values():
+            if item.claim_id not in self.leases:
+                item.claim_id = None
+        self.items = {message_id: item for message_id, item in self.items.items() if now < item.expires}
+        self.dedup = {dedup_id: entry for dedup_id, entry in self.dedup.items() if now < entry[1]}
+        held = {item.claim_id for item in self.items.values()}
+        self.leases = {claim_id: lease for claim_id, lease in self.leases.items() if claim_id in held}
+
+    def by_position(self, now: int, *, claimed: bool = False, delayed: bool = False) -> list[Item]:
+        """Active messages by position; with claimed and delayed ones if asked."""
+        found = [
+            item
+            for item in self.items.values()
+            if (claimed or item.claim_id is None) and (delayed or item.available <= now)
+        ]
+        return sorted(found, key=lambda item: item.position)
+
+
+class State:
+    """Everything, behind one lock and judged by one clock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.records: dict[tuple[Space, str], tuple[Record, int | None]] = {}
+        self._queues: dict[QueueKey, QueueState] = {}
+        self._last = 0
+
+    def now(self) -> int:
+        """Milliseconds of a clock that never runs backwards."""
+        return time.monotonic_ns() // 1_000_000
+
+    def queue(self, key: QueueKey, now: int) -> QueueState:
+        """The settled queue; an unknown one is empty."""
+        queue = self._queues.setdefault(key, QueueState())
+        queue.settle(now)
+        return queue
+
+    def purge(self, key: QueueKey) -> None:
+        """Forget the queue."""
+        self._queues.pop(key, None)
+
+    def next(self) -> int:
+        """A number greater than all before."""
+        self._last += 1
+        return self._last
+
+
+def milliseconds(seconds: float) -> int:
+    """A duration of the contract in the state's unit."""
+    return round(seconds * 1000)

@@ -1,0 +1,100 @@
+"""The code blocks of README.md and docs/ are tests: a page's run in order, in an empty folder of their own.
+
+``python`` runs, names living on through the page; one that starts with ``# path/of/a.file`` is written there instead.
+``sh`` runs with the environment's programs first on the PATH. ``toml`` and ``json`` must parse, and are written if they
+start with a path. ``text`` is no code. Anything else fails. What cannot run here has a comment above it, which pytest
+reports: ``<!-- skip: next "the reason" -->``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from sybil import Document, Example, Region, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import SkipParser
+from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
+
+ROOT = Path(__file__).parent
+_blocks = RawFencedCodeBlockLexer(re.compile(r"(?P<language>[^\n]*)\n"))
+_path_comment = re.compile(r"# (?P<path>[\w./-]+\.\w+)\n")
+_python = PythonEvaluator()
+
+
+def parse(document: Document) -> list[Region]:
+    """Every fenced block of the page but MyST directives (``{name}``), which the docs' own build checks."""
+    regions = list(_blocks(document))
+    for region in regions:
+        region.parsed = region.lexemes["source"]
+        region.evaluator = run_block
+    return [region for region in regions if not region.lexemes["language"].startswith("{")]
+
+
+def run_block(example: Example) -> str | None:
+    """Run one block as its language says; a text returned is a failure."""
+    language, source = example.region.lexemes["language"], str(example.parsed)
+    path = _path_comment.match(source)
+    if path:
+        Path(path["path"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(path["path"]).write_text(source, encoding="utf-8")
+    match language:
+        case "python" if path:
+            compile(source, path["path"], "exec")
+        case "python":
+            return _python(example)
+        case "sh":
+            return _run_shell(source)
+        case "toml":
+            tomllib.loads(source)
+        case "json":
+            json.loads(source)
+        case "text":
+            pass
+        case _:
+            return f"a block of language {language!r}: teach conftest.py to run it, or choose another"
+    return None
+
+
+def _run_shell(source: str) -> str | None:
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": os.curdir}
+    done = subprocess.run(
+        ["sh", "-eu", "-c", source],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    sys.stdout.write(done.stdout)
+    return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else None
+
+
+def _enter(namespace: dict[str, Any]) -> None:
+    namespace["_folder"] = tempfile.TemporaryDirectory(prefix="zaqar-page-")
+    namespace["_before"] = Path.cwd()
+    os.chdir(namespace["_folder"].name)
+
+
+def _leave(namespace: dict[str, Any]) -> None:
+    os.chdir(namespace["_before"])
+    namespace["_folder"].cleanup()
+
+
+pytest_collect_file = Sybil(
+    parsers=[parse, SkipParser()],
+    path=str(ROOT),
+    patterns=["README.md", "docs/*.md", "*/README.md", "plugins/*/README.md"],
+    excludes=["docs/_build/*", ".nox/*", ".venv/*"],
+    setup=_enter,
+    teardown=_leave,
+).pytest()

@@ -1,0 +1,184 @@
+"""What there is to run: ``nox -l`` lists it, ``nox -s NAME`` runs one. CONTRIBUTING.md says when to use which."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = True
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["check"]
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+DISTRIBUTIONS = ("zaqar_core", "conformance", "plugins/zaqar-sqlite")
+TARGETS = ("sqlite", "memory")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job: prove the embedded backend by the conformance suite, and write the report to reports/sqlite."""
+    install(session)
+    run_suite(session, "sqlite")
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Everything that CI asks of a change: lint, types, docs, the suite on every target, tests, coverage."""
+    install(session, "lint", "types", "docs", "tests")
+    run_lint(session)
+    run_types(session)
+    run_docs(session)
+    run_tests(session)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests of every distribution and the code blocks of the documentation, with coverage. Arguments go to pytest."""
+    install(session, "tests")
+    run_tests(session)
+
+
+@nox.session
+@nox.parametrize("target", TARGETS, ids=TARGETS)
+def conformance(session: nox.Session, target: str) -> None:
+    """The conformance suite on one target. Arguments go to ``zaqar-conformance run``."""
+    install(session)
+    run_suite(session, target)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting (ruff), and who may import whom (import-linter)."""
+    install(session, "lint")
+    run_lint(session)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of source and tests: mypy --strict."""
+    install(session, "types", "tests")
+    run_types(session)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, warnings being errors, to docs/_build."""
+    install(session, "docs")
+    run_docs(session)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build every distribution to dist/, then use the wheels outside the checkout, with newest and lowest dependencies."""
+    session.install(*group("build"))
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    for distribution in DISTRIBUTIONS:
+        session.run("python", "-m", "build", "--outdir", "dist", distribution)
+    artefacts = sorted(str(path) for path in (ROOT / "dist").iterdir())
+    session.run("twine", "check", "--strict", *artefacts)
+    for resolution in ("newest", "lowest"):
+        try_wheels(session, resolution)
+
+
+# --- what the sessions are made of --------------------------------------------------------------------------------
+
+
+def group(*names: str) -> list[str]:
+    """The requirements of dependency groups of pyproject.toml."""
+    return list(nox.project.dependency_groups(PROJECT, *names))
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install every distribution, editable, and the tools of the groups."""
+    editable = [part for distribution in DISTRIBUTIONS for part in ("-e", distribution)]
+    session.install(*editable, *group(*groups))
+
+
+def run_suite(session: nox.Session, target: str) -> None:
+    session.run("zaqar-conformance", "run", target, "--report", f"reports/{target}", *session.posargs)
+
+
+def run_lint(session: nox.Session) -> None:
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", "--no-cache")
+
+
+def run_types(session: nox.Session) -> None:
+    # One run a distribution: each has a folder tests/, and mypy takes modules of one name for one module.
+    for distribution in DISTRIBUTIONS:
+        folders = [path for path in (ROOT / distribution / "src", ROOT / distribution / "tests") if path.is_dir()]
+        session.run("mypy", *(str(path.relative_to(ROOT)) for path in folders))
+    session.run("mypy", "noxfile.py", "conftest.py", "docs", "tests")
+
+
+def run_docs(session: nox.Session) -> None:
+    session.run("sphinx-build", "-W", "-n", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html")
+
+
+def run_tests(session: nox.Session) -> None:
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+def try_wheels(session: nox.Session, resolution: str) -> None:
+    """Install the wheels from dist/ into a clean environment outside the checkout, and use them there."""
+    wheels = {path.name.partition("-")[0]: str(path) for path in (ROOT / "dist").glob("*.whl")}
+    with tempfile.TemporaryDirectory(prefix="zaqar-wheels-") as folder:
+        python = f"{folder}/venv/bin/python"
+        session.run("virtualenv", "-q", f"{folder}/venv")
+        session.chdir(folder)
+
+        def pip_install(*wanted: str) -> None:
+            pins = lowest_pins() if resolution == "lowest" else []
+            Path("constraints.txt").write_text("\n".join(pins), encoding="utf-8")
+            arguments = ["-q", "--find-links", str(ROOT / "dist"), "-c", "constraints.txt", *wanted]
+            session.run(python, "-m", "pip", "install", *arguments, external=True)
+
+        session.log(f"an application: zaqar-core and one backend, {resolution} dependencies")
+        pip_install(wheels["zaqar_core"], wheels["zaqar_sqlite"])
+        session.run(python, "-W", "error", "-c", APPLICATION, external=True)
+        session.log(f"a driver author: the suite from its wheel, {resolution} dependencies")
+        pip_install(wheels["zaqar_conformance"])
+        session.run(f"{folder}/venv/bin/zaqar-conformance", "run", "sqlite", "--report", "report", external=True)
+        session.run(python, "-m", "pip", "check", external=True)
+        session.chdir(ROOT)
+
+
+def lowest_pins() -> list[str]:
+    """The lowest version that each distribution's own ranges allow, as constraints: ``name==version``."""
+    from packaging.requirements import Requirement
+
+    ours = {nox.project.load_toml(ROOT / path / "pyproject.toml")["project"]["name"] for path in DISTRIBUTIONS}
+    pins = set()
+    for path in DISTRIBUTIONS:
+        project = nox.project.load_toml(ROOT / path / "pyproject.toml")["project"]
+        extras = project.get("optional-dependencies", {}).values()
+        for text in [*project.get("dependencies", []), *(one for extra in extras for one in extra)]:
+            requirement = Requirement(text)
+            lows = [spec.version for spec in requirement.specifier if spec.operator in (">=", "~=", "==")]
+            if requirement.name not in ours and lows:
+                pins.add(f"{requirement.name}=={lows[0]}")
+    return sorted(pins)
+
+
+APPLICATION = """
+import importlib.util, zaqar_core
+assert importlib.util.find_spec("zaqar_conformance") is None
+with zaqar_core.connect("sqlite:///queues.db", project="acme") as storage:
+    orders = storage.queue("orders")
+    orders.post({"n": 1})
+    with orders.claim(limit=10) as claim:
+        for message in claim:
+            print("claimed", message.body)
+            message.delete()
+    assert storage.messages.stats("orders").total == 0
+"""

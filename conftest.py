@@ -67,13 +67,9 @@ def run_block(example: Example) -> str | None:
 def _run_shell(source: str) -> str | None:
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": os.curdir}
+    command = ["sh", "-eu", "-c", source]
     done = subprocess.run(
-        ["sh", "-eu", "-c", source],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     sys.stdout.write(done.stdout)
     return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else None

@@ -39,7 +39,7 @@ def check(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests of every distribution and the code blocks of the documentation, with coverage. Arguments go to pytest."""
+    """The tests of every distribution and the documentation's code blocks, with coverage. Arguments go to pytest."""
     install(session, "tests")
     run_tests(session)
 
@@ -75,7 +75,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build every distribution to dist/, then use the wheels outside the checkout, with newest and lowest dependencies."""
+    """Build every distribution to dist/, then use the wheels elsewhere, with the newest and the lowest dependencies."""
     session.install(*group("build"))
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     for distribution in DISTRIBUTIONS:

@@ -1,0 +1,143 @@
+"""Claims of the data plane."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from zaqar_core.contract import ClaimController, QueueKey, StoredClaim
+from zaqar_sqlite.clock import to_ms
+from zaqar_sqlite.connections import Database
+from zaqar_sqlite.ids import new_tokens, to_id
+from zaqar_sqlite.settle import read, write
+from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, QueueTransaction
+
+_INSERT: Final = "INSERT INTO claims (seq, queue, started_at, ends_at, token) VALUES (?, ?, ?, ?, ?)"
+_TAKE: Final = f"""
+    UPDATE messages SET state = {CLAIMED}, claim = :claim, claim_count = claim_count + 1,
+        due_at = :ends_at, expires_at = max(expires_at, :expires_at)
+    WHERE seq IN
+        (SELECT seq FROM messages WHERE queue = :queue AND state = {ACTIVE} ORDER BY position, seq LIMIT :limit)
+    RETURNING {COLUMNS}
+"""
+_MEMBERS: Final = "queue = :queue AND due_at = :ends_at AND claim = :claim"
+_SELECT: Final = f"SELECT {COLUMNS} FROM messages WHERE {_MEMBERS} ORDER BY position, seq"
+_RENEW: Final = f"UPDATE messages SET due_at = :until, expires_at = max(expires_at, :expires_at) WHERE {_MEMBERS}"
+_RELEASE: Final = f"UPDATE messages SET state = {ACTIVE}, claim = NULL, due_at = expires_at WHERE {_MEMBERS}"
+_POSTPONE: Final = f"""
+    UPDATE messages SET state = {DELAYED}, claim = NULL, position = :until, due_at = min(:until, expires_at)
+    WHERE {_MEMBERS}
+"""
+_ONLY: Final = " AND printf('%x-%s', seq, token) IN (SELECT value FROM json_each(:ids))"
+
+
+class SqliteClaims(ClaimController):
+    """Claims in the table ``claims``; their members are the messages whose ``due_at`` is the claim's end."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self, queue: QueueKey, *, ttl: float, grace: float, limit: int, max_claim_count: int | None = None
+    ) -> StoredClaim:
+        def work(transaction: QueueTransaction) -> StoredClaim:
+            if not transaction.counts[ACTIVE]:
+                return StoredClaim(None, ttl, 0.0)
+            seq = transaction.take_seqs(1)
+            ends_at = transaction.now + to_ms(ttl)
+            transaction.connection.execute(_INSERT, (seq, transaction.queue, transaction.now, ends_at, token))
+            rows = transaction.connection.execute(
+                _TAKE,
+                {
+                    "claim": seq,
+                    "ends_at": ends_at,
+                    "expires_at": ends_at + to_ms(grace),
+                    "queue": transaction.queue,
+                    "limit": limit,
+                },
+            ).fetchall()
+            rows.sort(key=lambda row: (row[1], row[0]))
+            transaction.counts[ACTIVE] -= len(rows)
+            transaction.counts[CLAIMED] += len(rows)
+            taken = [transaction.message_of(row) for row in rows]
+            if max_claim_count is None:
+                return StoredClaim(to_id(seq, token), to_ms(ttl) / 1000, 0.0, taken)
+            return StoredClaim(
+                to_id(seq, token),
+                to_ms(ttl) / 1000,
+                0.0,
+                [message for message in taken if message.claim_count <= max_claim_count],
+                [message for message in taken if message.claim_count > max_claim_count],
+            )
+
+        [token] = new_tokens(1)
+        return write(self._database, queue, work)
+
+    def get(self, queue: QueueKey, claim_id: str) -> StoredClaim | None:
+        def work(transaction: QueueTransaction) -> StoredClaim | None:
+            claim = transaction.find_claim(claim_id)
+            if claim is None:
+                return None
+            rows = transaction.connection.execute(
+                _SELECT, {"queue": transaction.queue, "ends_at": claim.ends_at, "claim": claim.seq}
+            )
+            return StoredClaim(
+                claim_id,
+                (claim.ends_at - claim.started_at) / 1000,
+                (transaction.now - claim.started_at) / 1000,
+                [transaction.message_of(row) for row in rows],
+            )
+
+        return read(self._database, queue, work)
+
+    def update(self, queue: QueueKey, claim_id: str, *, ttl: float, grace: float) -> bool:
+        def work(transaction: QueueTransaction) -> bool:
+            claim = transaction.find_claim(claim_id)
+            if claim is None:
+                return False
+            until = transaction.now + to_ms(ttl)
+            transaction.connection.execute(
+                _RENEW,
+                {
+                    "queue": transaction.queue,
+                    "ends_at": claim.ends_at,
+                    "claim": claim.seq,
+                    "until": until,
+                    "expires_at": until + to_ms(grace),
+                },
+            )
+            transaction.connection.execute(
+                "UPDATE claims SET started_at = ?, ends_at = ? WHERE seq = ?", (transaction.now, until, claim.seq)
+            )
+            transaction.changed = True
+            return True
+
+        return write(self._database, queue, work)
+
+    def release(
+        self, queue: QueueKey, claim_id: str, *, message_ids: Sequence[str] | None = None, delay: float = 0.0
+    ) -> None:
+        def work(transaction: QueueTransaction) -> None:
+            claim = transaction.find_claim(claim_id)
+            if claim is None:
+                return
+            values: dict[str, int | str | None] = {
+                "queue": transaction.queue,
+                "ends_at": claim.ends_at,
+                "claim": claim.seq,
+            }
+            statement, state = _RELEASE, ACTIVE
+            if delay > 0:
+                statement, state = _POSTPONE, DELAYED
+                values["until"] = transaction.now + to_ms(delay)
+            if message_ids is not None:
+                statement += _ONLY
+                values["ids"] = json.dumps(list(message_ids))
+            released = transaction.connection.execute(statement, values).rowcount
+            transaction.counts[CLAIMED] -= released
+            transaction.counts[state] += released
+            transaction.drop_empty_claims([claim.seq])
+            transaction.changed = True
+
+        write(self._database, queue, work)

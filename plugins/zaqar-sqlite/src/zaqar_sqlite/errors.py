@@ -1,0 +1,40 @@
+"""The one place that turns SQLite's errors into those of the project."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from zaqar_core.errors import IncompatibleStorage, OutcomeUnknown, StorageError, StorageFull, StorageUnavailable
+
+_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA)
+_REMEDY: Final = {
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable for this process",
+    sqlite3.SQLITE_PERM: "give this process access to the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "check that the file and its folder exist and are writable",
+    sqlite3.SQLITE_IOERR: "check the disk and the file system",
+    sqlite3.SQLITE_NOMEM: "give this process more memory",
+}
+
+
+class Busy(StorageUnavailable):
+    """Another connection holds the lock that was needed. Nothing happened; to be tried again."""
+
+
+def translated(error: sqlite3.Error, *, committing: bool) -> StorageError:
+    """What to raise ``from error``. ``committing``: the COMMIT itself failed, so that it may have happened."""
+    # Absent where Python itself raised, without SQLite. The low byte is the kind, the rest its detail.
+    detail: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
+    code = detail & 0xFF
+    said = f"SQLite says: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
+    if code in _BUSY:
+        return Busy(f"another process or connection holds the database's lock; {said}")
+    # Growing the shared-memory file fails for want of room as an I/O error.
+    if code == sqlite3.SQLITE_FULL or detail == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return StorageFull(f"there is no room to write; free some on the disk. Nothing was written. {said}")
+    if committing:
+        return OutcomeUnknown(f"the commit failed, so it is unknown whether it happened; check the disk. {said}")
+    if code in _DAMAGED:
+        return IncompatibleStorage(f"the file is damaged or not as this version made it; restore a backup. {said}")
+    return StorageUnavailable(f"SQLite cannot use the file; {_REMEDY.get(code, 'see the cause')}. {said}")

@@ -1,0 +1,118 @@
+"""Records of the control plane: small named documents."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from zaqar_core.contract import Record, RecordStore, Space, new_id
+from zaqar_sqlite import clock
+from zaqar_sqlite.clock import to_ms
+from zaqar_sqlite.connections import Database
+
+_NOW: Final = "(SELECT max(clock, :wall) FROM state)"
+_LIVE: Final = f"(expires_at IS NULL OR expires_at > {_NOW})"
+_ONE: Final = f"kind = :kind AND project = :project AND key = :key AND {_LIVE}"
+_SOME: Final = f"kind = :kind AND project = :project AND key >= :low AND {_LIVE}"
+_COLUMNS: Final = "key, value, version, nonce"
+_HIGHEST: Final = chr(0x10FFFF)
+
+
+class SqliteRecords(RecordStore):
+    """Records in the table ``records``. Versions are random, so that not even a lost file repeats one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, space: Space, key: str) -> Record | None:
+        def work(connection: sqlite3.Connection) -> Record | None:
+            row = connection.execute(f"SELECT {_COLUMNS} FROM records WHERE {_ONE}", _values(space, key=key)).fetchone()
+            return None if row is None else Record(*row)
+
+        return self._database.read(work, self._database.deadline())
+
+    def insert(self, space: Space, key: str, value: bytes, *, nonce: str, ttl: float | None = None) -> str | None:
+        def work(connection: sqlite3.Connection) -> int:
+            now = _tick(connection)
+            expires_at = None if ttl is None else now + to_ms(ttl)
+            return connection.execute(
+                f"""INSERT INTO records (kind, project, key, version, nonce, expires_at, value)
+                VALUES (:kind, :project, :key, :version, :nonce, :expires_at, :value)
+                ON CONFLICT (kind, project, key) DO UPDATE
+                SET version = :version, nonce = :nonce, expires_at = :expires_at, value = :value
+                WHERE expires_at <= {now}""",
+                _values(space, key=key, version=version, nonce=nonce, expires_at=expires_at, value=value),
+            ).rowcount
+
+        version = new_id()
+        return version if self._database.write(work, self._database.deadline()) else None
+
+    def replace(self, space: Space, key: str, value: bytes, *, version: str, nonce: str) -> str | None:
+        def work(connection: sqlite3.Connection) -> int:
+            _tick(connection)
+            return connection.execute(
+                f"UPDATE records SET value = :value, version = :new, nonce = :nonce WHERE {_ONE} AND version = :old",
+                _values(space, key=key, value=value, new=new, nonce=nonce, old=version),
+            ).rowcount
+
+        new = new_id()
+        return new if self._database.write(work, self._database.deadline()) else None
+
+    def delete(self, space: Space, key: str, *, version: str | None = None) -> bool:
+        def work(connection: sqlite3.Connection) -> int:
+            _tick(connection)
+            return connection.execute(
+                f"DELETE FROM records WHERE {_ONE} AND version = ifnull(:version, version)",
+                _values(space, key=key, version=version),
+            ).rowcount
+
+        return bool(self._database.write(work, self._database.deadline()))
+
+    def scan(self, space: Space, *, prefix: str = "", after: str | None = None, limit: int) -> Sequence[Record]:
+        def work(connection: sqlite3.Connection) -> list[Record]:
+            where, values = _range(space, prefix, after)
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY key LIMIT :limit", {**values, "limit": limit}
+            )
+            return [Record(*row) for row in rows]
+
+        return self._database.read(work, self._database.deadline())
+
+    def count(self, space: Space, *, prefix: str = "") -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            where, values = _range(space, prefix, None)
+            return int(connection.execute(f"SELECT count(*) FROM records WHERE {where}", values).fetchone()[0])
+
+        return self._database.read(work, self._database.deadline())
+
+
+def _values(space: Space, **more: object) -> dict[str, Any]:
+    return {"kind": space.kind, "project": space.project, "wall": clock.wall_ms(), **more}
+
+
+def _tick(connection: sqlite3.Connection) -> int:
+    """The time, stored, so that nobody sees an earlier one afterwards."""
+    return int(
+        connection.execute("UPDATE state SET clock = max(clock, ?) RETURNING clock", (clock.wall_ms(),)).fetchall()[0][
+            0
+        ]
+    )
+
+
+def _range(space: Space, prefix: str, after: str | None) -> tuple[str, dict[str, Any]]:
+    # No key contains U+0000, so that "after + U+0000" is the least text above ``after``.
+    low = prefix if after is None else max(prefix, after + "\0")
+    high = _above(prefix)
+    values = _values(space, low=low)
+    return (_SOME, values) if high is None else (f"{_SOME} AND key < :high", {**values, "high": high})
+
+
+def _above(prefix: str) -> str | None:
+    """The least text above all that start with ``prefix``, or None if there is no such text."""
+    stem = prefix.rstrip(_HIGHEST)
+    if not stem:
+        return None
+    last = ord(stem[-1]) + 1
+    # Surrogates are no characters of their own.
+    return stem[:-1] + chr(0xE000 if last == 0xD800 else last)

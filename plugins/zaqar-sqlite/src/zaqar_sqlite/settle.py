@@ -1,0 +1,89 @@
+"""What changes by time alone: delays and claims end, messages expire. Done in passing, before an operation answers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from zaqar_core.contract import MAX_SETTLED_PER_CALL, QueueKey
+from zaqar_sqlite.connections import Database
+from zaqar_sqlite.transactions import ACTIVE, QueueTransaction, json_list
+
+T = TypeVar("T")
+
+
+def read(database: Database, key: QueueKey, work: Callable[[QueueTransaction], T]) -> T:
+    """What ``work`` returns, which only reads, of the queue at one instant, settled."""
+
+    def attempt(connection: sqlite3.Connection) -> T | _Unsettled:
+        transaction = QueueTransaction(connection, key)
+        return UNSETTLED if transaction.due else work(transaction)
+
+    deadline = database.deadline()
+    result = database.read(attempt, deadline)
+    return write(database, key, work, deadline=deadline) if isinstance(result, _Unsettled) else result
+
+
+def write(
+    database: Database,
+    key: QueueKey,
+    work: Callable[[QueueTransaction], T],
+    *,
+    deadline: float | None = None,
+    settled: bool = True,
+) -> T:
+    """Run ``work`` on the queue, settled, in one transaction; before it, others settle what is more than a step.
+
+    ``settled=False``: one step of settling is enough, for work whose answer does not depend on it.
+    """
+
+    def attempt(connection: sqlite3.Connection) -> T | _Unsettled:
+        transaction = QueueTransaction(connection, key)
+        complete = settle(transaction)
+        result = work(transaction) if complete or not settled else UNSETTLED
+        transaction.write_back()
+        return result
+
+    deadline = database.deadline() if deadline is None else deadline
+    while True:
+        result = database.write(attempt, deadline)
+        if not isinstance(result, _Unsettled):
+            return result
+
+
+def settle(transaction: QueueTransaction) -> bool:
+    """Settle up to ``MAX_SETTLED_PER_CALL`` messages; whether that was all."""
+    if not transaction.due:
+        return True
+    connection = transaction.connection
+    rows = connection.execute(_DUE, (transaction.queue, transaction.now, MAX_SETTLED_PER_CALL)).fetchall()
+    expired: list[int] = []
+    available: list[int] = []
+    for seq, state, _, expires_at in rows:
+        transaction.counts[state] -= 1
+        (expired if expires_at <= transaction.now else available).append(seq)
+    transaction.counts[ACTIVE] += len(available)
+    connection.execute(_REMOVE, (json_list(expired),))
+    connection.execute(_ACTIVATE, (json_list(available),))
+    transaction.drop_empty_claims(claim for _, _, claim, _ in rows)
+    transaction.changed = True
+    transaction.due = len(rows) == MAX_SETTLED_PER_CALL
+    return not transaction.due
+
+
+_DUE: Final = """
+    SELECT seq, state, claim, expires_at FROM messages WHERE queue = ? AND due_at <= ? ORDER BY due_at LIMIT ?
+"""
+_REMOVE: Final = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
+_ACTIVATE: Final = f"""
+    UPDATE messages SET state = {ACTIVE}, claim = NULL, due_at = expires_at
+    WHERE seq IN (SELECT value FROM json_each(?))
+"""
+
+
+class _Unsettled:
+    """The answer of a transaction that could only settle."""
+
+
+UNSETTLED: Final = _Unsettled()

@@ -1,0 +1,119 @@
+"""One queue inside one transaction: its counters, the time, the next number, and rows turned into messages."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from zaqar_core.contract import NO_HEADERS, QueueKey, StoredMessage
+from zaqar_sqlite import clock
+from zaqar_sqlite.ids import seq_of, to_id
+
+ACTIVE: Final = 0
+CLAIMED: Final = 1
+DELAYED: Final = 2
+
+COLUMNS: Final = """seq, position, posted_at, expires_at, token, client_id, claim,
+    (SELECT token FROM claims WHERE claims.seq = messages.claim), claim_count, headers, body"""
+"""What ``message_of`` needs of a message, in this order."""
+
+_LOAD = """
+    SELECT max(s.clock, :wall), s.next_seq, q.id, q.free, q.claimed, q.delayed,
+        EXISTS (SELECT 1 FROM messages WHERE queue = q.id AND due_at <= max(s.clock, :wall))
+    FROM state AS s LEFT JOIN queues AS q ON q.project = :project AND q.name = :name
+"""
+_DROP_EMPTY_CLAIMS = """
+    DELETE FROM claims WHERE seq IN (SELECT value FROM json_each(?)) AND NOT EXISTS
+        (SELECT 1 FROM messages WHERE queue = claims.queue AND due_at = claims.ends_at AND claim = claims.seq)
+"""
+
+
+class Claim(NamedTuple):
+    """A claim that lives. Times in milliseconds."""
+
+    seq: int
+    started_at: int
+    ends_at: int
+
+
+class QueueTransaction:
+    """A queue as it stands at ``now``. ``queue``: its row, None if nothing was ever posted to it.
+
+    ``counts``: how many messages are active, claimed and delayed; who changes messages changes them as well and
+    sets ``changed``. ``due``: whether time has changed something that is not settled yet.
+    """
+
+    __slots__ = ("_next_seq", "changed", "connection", "counts", "due", "now", "queue")
+
+    def __init__(self, connection: sqlite3.Connection, key: QueueKey) -> None:
+        # The clock is read inside the transaction: a writer that waited for its turn must not bring an old time.
+        row = connection.execute(_LOAD, {"wall": clock.wall_ms(), "project": key.project, "name": key.name}).fetchone()
+        self.connection = connection
+        self.now: int = row[0]
+        self._next_seq: int = row[1]
+        self.queue: int | None = row[2]
+        self.counts: list[int] = [row[3] or 0, row[4] or 0, row[5] or 0]
+        self.due = bool(row[6])
+        self.changed = False
+
+    def create_queue(self, key: QueueKey) -> int:
+        """Make the queue's row."""
+        row = self.connection.execute(
+            "INSERT INTO queues (project, name) VALUES (?, ?) RETURNING id", (key.project, key.name)
+        ).fetchone()
+        self.queue = int(row[0])
+        return self.queue
+
+    def take_seqs(self, count: int) -> int:
+        """The first of ``count`` numbers that nothing had before."""
+        first = self._next_seq
+        self._next_seq += count
+        self.changed = True
+        return first
+
+    def find_claim(self, claim_id: str) -> Claim | None:
+        """The live claim of this queue."""
+        seq = seq_of(claim_id)
+        if seq is None:
+            return None
+        row = self.connection.execute(
+            "SELECT started_at, ends_at, token FROM claims WHERE seq = ? AND queue = ?", (seq, self.queue)
+        ).fetchone()
+        if row is None or to_id(seq, row[2]) != claim_id or row[1] <= self.now:
+            return None
+        return Claim(seq, row[0], row[1])
+
+    def drop_empty_claims(self, seqs: Iterable[int | None]) -> None:
+        """Of these claims, delete those that hold no message any more."""
+        claims = {seq for seq in seqs if seq is not None}
+        if claims:
+            self.connection.execute(_DROP_EMPTY_CLAIMS, (json_list(claims),))
+
+    def message_of(self, row: Sequence[Any]) -> StoredMessage:
+        """The message in a row of ``COLUMNS``."""
+        seq, _, posted_at, expires_at, token, client_id, claim, claim_token, claim_count, headers, body = row
+        return StoredMessage(
+            to_id(seq, token),
+            body,
+            (expires_at - posted_at) / 1000,
+            (self.now - posted_at) / 1000,
+            client_id,
+            None if claim is None else to_id(claim, claim_token),
+            claim_count,
+            json.loads(headers) if headers else NO_HEADERS,
+        )
+
+    def write_back(self) -> None:
+        """Store what changed of the state and of the queue's row."""
+        if self.changed:
+            self.connection.execute("UPDATE state SET clock = ?, next_seq = ?", (self.now, self._next_seq))
+            self.connection.execute(
+                "UPDATE queues SET free = ?, claimed = ?, delayed = ? WHERE id = ?", (*self.counts, self.queue)
+            )
+
+
+def json_list(seqs: Iterable[int]) -> str:
+    """For ``IN (SELECT value FROM json_each(?))``: any number of values as one parameter."""
+    return f"[{','.join(map(str, seqs))}]"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from zaqar_conformance.check import Violation
 from zaqar_conformance.history import History
-from zaqar_conformance.processes import run_processes
+from zaqar_conformance.processes import ChildProcess, run_processes
 from zaqar_conformance.target import Target
 from zaqar_core import Capability, Storage, connect
 from zaqar_core.contract import Driver, new_id
@@ -34,6 +34,13 @@ class Env:
         """How many messages "many ahead" is: 100 000 unless the target lowers it."""
         self.rng = random.Random(seed)
         self.project = f"conformance-{new_id()}"
+        self.settings: dict[str, Any] = {
+            "uri": uri,
+            "project": self.project,
+            "metadata_ttl": 0,
+            "timeout": CALL_TIMEOUT,
+        }
+        """What every client of the check connects with, here and in other processes."""
         self.history = History()
         self.notes: list[str] = []
         self._open = ExitStack()
@@ -51,8 +58,7 @@ class Env:
 
     def connect(self, **overrides: Any) -> Storage:
         """Another client of the same backend and project, without metadata cache; closed when the check ends."""
-        settings: dict[str, Any] = {"project": self.project, "metadata_ttl": 0, "timeout": CALL_TIMEOUT, **overrides}
-        return self._open.enter_context(connect(self.uri, **settings))
+        return self._open.enter_context(connect(**{**self.settings, **overrides}))
 
     @property
     def driver(self) -> Driver:
@@ -130,10 +136,21 @@ class Env:
         gives each process its own arguments. Operations that workers record are taken into ``history``.
         """
         each = [arguments] * count if isinstance(arguments, Mapping) else list(arguments)
-        results = run_processes(self.uri, self.project, self.seed, work, each, within=within)
+        results = run_processes(self.settings, self.seed, work, each, within=within)
         for result in results:
             self.history.extend(result.operations)
         return [result.value for result in results]
+
+    @contextmanager
+    def child(self, work: str, *, within: float = 60.0, **arguments: Any) -> Iterator[ChildProcess]:
+        """Run ``work`` in one process, already going, that the check may listen to (``lines``) and ``kill`` at any time.
+
+        It is killed at the end of the context; what it recorded is in the result that ``ChildProcess.result`` gives.
+        """
+        with ChildProcess(work, self.settings, self.seed, arguments, index=0) as child:
+            child.start()
+            child.go(within)
+            yield child
 
     def close(self) -> None:
         """Close every client that the check opened."""

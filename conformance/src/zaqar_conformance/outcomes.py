@@ -108,8 +108,9 @@ def _raised_by_suite(error: BaseException, suite: str) -> bool:
 
 
 def is_suite(module: str) -> bool:
-    """Whether a module is the suite's own; the reference driver counts as any driver does."""
-    return module.startswith("zaqar_conformance.") and not module.startswith("zaqar_conformance.reference")
+    """Whether a module is the suite's own (a worker's is ``__main__``); the reference driver counts as any driver does."""
+    own = module.startswith("zaqar_conformance.") and not module.startswith("zaqar_conformance.reference")
+    return own or module == "__main__"
 
 
 def _method(error: BaseException) -> str:

@@ -25,10 +25,13 @@ from typing import IO, Any, Self
 from zaqar_conformance.check import Violation
 from zaqar_conformance.history import History, Operation
 from zaqar_conformance.outcomes import Judgement, Outcome, WorkerFailed
+from zaqar_conformance.worker import WORKER
 from zaqar_core import Storage
 
 STARTUP = 60.0
 """How many seconds a worker may take to start and connect."""
+_NESTED = "ZAQAR_CONFORMANCE_WORKER"
+# Set in a worker's environment: one that imports a module which itself starts a run would multiply without end.
 
 
 class Worker:
@@ -79,7 +82,15 @@ class WorkerResult:
 class ChildProcess:
     """A worker process of this one's. Leaving the context kills it."""
 
-    def __init__(self, work: str, settings: Mapping[str, Any], seed: str, arguments: Mapping[str, Any], index: int) -> None:
+    def __init__(
+        self, work: str, settings: Mapping[str, Any], seed: str, arguments: Mapping[str, Any], index: int
+    ) -> None:
+        if _NESTED in os.environ:
+            raise RuntimeError(
+                "a worker process starts no workers; keep what starts a run behind __name__ == '__main__'"
+            )
+        if WORKER in os.environ:
+            raise RuntimeError("a worker process starts no workers; does the module of its function run something?")
         self.index = index
         self._errors: IO[bytes] = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
@@ -87,12 +98,20 @@ class ChildProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            env={**os.environ, _NESTED: "1"},
             start_new_session=True,  # so that one signal reaches what it starts itself
         )
         self._frames: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, name=f"worker-{index}-reader", daemon=True)
         self._reader.start()
-        job = {"path": sys.path, "work": work, "settings": settings, "seed": seed, "arguments": arguments, "index": index}
+        job = {
+            "path": sys.path,
+            "work": work,
+            "settings": settings,
+            "seed": seed,
+            "arguments": arguments,
+            "index": index,
+        }
         self._send(job)
 
     @property
@@ -138,7 +157,7 @@ class ChildProcess:
         except ProcessLookupError:
             pass
         self._process.wait()
-        self._reader.join()
+        self._reader.join(STARTUP)
 
     def close(self) -> None:
         """Kill it if it still runs, and let go of its pipes."""
@@ -200,8 +219,10 @@ class ChildProcess:
         return WorkerFailed(Judgement(outcome, message, None, operations, failed["method"], failed["details"]))
 
     def _stderr(self, most: int = 4000) -> str:
-        self._errors.seek(0)
-        return self._errors.read().decode(errors="replace")[-most:]
+        # Without seeking: the worker writes at the position that both sides share.
+        descriptor = self._errors.fileno()
+        size = os.fstat(descriptor).st_size
+        return os.pread(descriptor, most, max(0, size - most)).decode(errors="replace")
 
 
 def run_processes(

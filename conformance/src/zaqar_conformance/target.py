@@ -53,7 +53,7 @@ class Target(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop the datastore and all it started. Twice is once; a killed or paused one is stopped too."""
+        """Stop the datastore and all it started. Never started is fine, so is twice, killed or paused."""
 
     def fresh(self) -> Target:
         """Another target of the same kind, not started: a server of its own for a destructive check."""
@@ -153,7 +153,9 @@ def find_target(text: str | None = None, path: str | None = None) -> Target:
         raise UnknownTarget(f"no target is called {text!r}; {hint} (or give a URI, or --target package.module:Class)")
     if len(found) > 1:
         owners = " and ".join(sorted(str(each.dist and each.dist.name) for each in found))
-        raise BrokenTarget(f"target {text!r} is offered by {owners}; uninstall one, or use --target package.module:Class")
+        raise BrokenTarget(
+            f"target {text!r} is offered by {owners}; uninstall one, or use --target package.module:Class"
+        )
     return _make(text, found[0].load)
 
 

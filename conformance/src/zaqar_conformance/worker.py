@@ -1,15 +1,22 @@
-"""The program that a worker process runs: read the job, connect, wait for "go", work, report. See ``processes``."""
+"""The program that a worker process runs: read the job, connect, wait for "go", work, report. See ``processes``.
+
+It dies with the process that started it, however that one ends.
+"""
 
 from __future__ import annotations
 
 import faulthandler
 import json
 import os
+import queue
 import sys
 import threading
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
+
+WORKER = "ZAQAR_CONFORMANCE_WORKER"
+"""Set in the environment of workers, which start no workers themselves: a module run by mistake would not end."""
 
 
 def main() -> None:
@@ -23,7 +30,10 @@ def main() -> None:
             replies.write(json.dumps(frame).encode() + b"\n")
             replies.flush()
 
+    os.environ[WORKER] = "1"
     job = json.loads(sys.stdin.readline())
+    signals: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_listen, args=(signals,), name="parent", daemon=True).start()
     sys.path[:] = job["path"]
     # Only now: the suite may lie on the path that the job brings.
     from zaqar_conformance.outcomes import judge
@@ -43,10 +53,8 @@ def main() -> None:
             lambda value: reply(said=value),
         )
         reply(ready=True)
-        signal = sys.stdin.readline()
-        if not signal:
-            return  # the parent is gone
-        faulthandler.dump_traceback_later(max(0.1, json.loads(signal)["go"] - 1.0))
+        within = signals.get()["go"]
+        faulthandler.dump_traceback_later(max(0.1, within - 1.0))
         value = function(worker, **job["arguments"])
         operations = [asdict(operation) for operation in worker.history.operations]
         reply(done=value, operations=operations)
@@ -65,6 +73,13 @@ def main() -> None:
         faulthandler.cancel_dump_traceback_later()
         if worker is not None:
             worker.close()
+
+
+def _listen(signals: queue.Queue[dict[str, Any]]) -> None:
+    """Pass on what the parent says; its end is this process's."""
+    for line in sys.stdin:
+        signals.put(json.loads(line))
+    os._exit(1)
 
 
 if __name__ == "__main__":

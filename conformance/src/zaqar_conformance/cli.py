@@ -1,0 +1,159 @@
+"""The command line: ``zaqar-conformance run`` and ``list``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from zaqar_conformance.checks import all_checks
+from zaqar_conformance.engine import CannotRun, NothingMatches, plan, run
+from zaqar_conformance.junit import to_junit
+from zaqar_conformance.known_failures import KnownFailuresError
+from zaqar_conformance.report import Report
+from zaqar_conformance.requirements import load, markdown
+from zaqar_conformance.target import BrokenTarget, Target, UnknownTarget, find_target, target_names
+from zaqar_conformance.terminal import TerminalProgress, print_report
+from zaqar_core import ZaqarError
+
+_EXIT_CODES = """\
+exit codes:
+  0  all that had to pass passed (what is undecided or not run is reported, and its capability is not proven)
+  1  something failed or is not implemented, or an entry of known_failures.toml is out of date
+  2  wrong usage
+  3  an error of the suite or its environment, a datastore that does not start, an interruption, or nothing was run
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line with these arguments (those of the process if None); returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    console = Console(highlight=False)
+    try:
+        command: int = arguments.command(console, arguments)
+        return command
+    except (UnknownTarget, NothingMatches, KnownFailuresError) as error:
+        print(f"zaqar-conformance: {error}", file=sys.stderr)
+        return 2
+    except (BrokenTarget, CannotRun) as error:
+        cause = error.__cause__
+        if cause is not None and not isinstance(cause, ZaqarError):
+            traceback.print_exception(cause)
+        print(f"zaqar-conformance: {error}", file=sys.stderr)
+        return 3
+    except ZaqarError as error:  # a URI that cannot be read
+        print(f"zaqar-conformance: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="zaqar-conformance",
+        description="Proves that a storage backend keeps the Zaqar storage contract.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"zaqar-conformance {version('zaqar-conformance')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run_parser = commands.add_parser(
+        "run",
+        help="check a backend",
+        description="Check a backend: start the datastore that TARGET names, or use the one at a URI without hurting it.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_target(run_parser)
+    run_parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run just the checks of this name or requirement (LST-007, 'CLM-*'); may be repeated",
+    )
+    run_parser.add_argument("--seed", metavar="N", help="make randomised checks choose as in the run that printed N")
+    run_parser.add_argument("--depth", type=_positive, metavar="N", help="how many messages 'many ahead' is")
+    run_parser.add_argument("--report", type=Path, metavar="DIR", help="write report.json and junit.xml there")
+    run_parser.set_defaults(command=_run)
+
+    list_parser = commands.add_parser("list", help="show the requirements and the checks that prove them")
+    _add_target(list_parser)
+    list_parser.add_argument("--markdown", action="store_true", help="print the contract as a page")
+    list_parser.set_defaults(command=_list)
+    return parser
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(target_names()) or "none"
+    parser.add_argument("target_name", nargs="?", metavar="TARGET", help=f"a URI, or one of the installed: {names}")
+    parser.add_argument("--target", metavar="package.module:Class", help="a target that is not installed by name")
+    parser.add_argument(
+        "--profile",
+        choices=("data", "control", "full"),
+        default="full",
+        help="data: messages and claims; control: queues and records; full: all (default)",
+    )
+
+
+def _run(console: Console, arguments: argparse.Namespace) -> int:
+    target = _target(arguments)
+    checks = plan(target, profile=arguments.profile, only=arguments.only)
+    with TerminalProgress(console, checks) as progress:
+        report = run(
+            target,
+            profile=arguments.profile,
+            only=arguments.only,
+            seed=arguments.seed,
+            depth=arguments.depth,
+            progress=progress,
+            arguments=[f"--target={arguments.target}"] if arguments.target else [],
+        )
+    print_report(console, report)
+    if arguments.report:
+        _write(arguments.report, report)
+    return report.exit_code
+
+
+def _list(console: Console, arguments: argparse.Namespace) -> int:
+    contract = load()
+    if arguments.markdown:
+        print(markdown(contract), end="")
+        return 0
+    checks = all_checks()
+    if arguments.target_name or arguments.target:
+        checks = plan(_target(arguments), profile=arguments.profile)
+    for section in contract.sections:
+        if arguments.profile not in ("full", section.profile):
+            continue
+        console.print(f"\n[bold]{section.title}[/]")
+        for requirement in section.requirements:
+            capability = f" [cyan]{requirement.capability}[/]" if requirement.capability else ""
+            console.print(f"{requirement.id}{capability} {requirement.text}", soft_wrap=True)
+            for check in checks:
+                if requirement.id in check.requirements:
+                    console.print(f"    [green]{check.name}[/]: {check.summary}", soft_wrap=True)
+    return 0
+
+
+def _target(arguments: argparse.Namespace) -> Target:
+    if arguments.target and arguments.target_name:
+        raise UnknownTarget("give either a target's name or --target, not both")
+    return find_target(arguments.target_name, arguments.target)
+
+
+def _write(directory: Path, report: Report) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "report.json").write_text(report.to_json(), "utf-8")
+    (directory / "junit.xml").write_text(to_junit(report), "utf-8")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("a whole number above 0")
+    return number

@@ -1,0 +1,169 @@
+"""What a person sees: progress while the checks run, and then what was found and what to do about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from zaqar_conformance.check import Check
+from zaqar_conformance.history import Operation, to_lines
+from zaqar_conformance.outcomes import Outcome
+from zaqar_conformance.report import CheckResult, Report, Verdict
+from zaqar_conformance.requirements import Contract, load
+
+COLORS = {
+    Outcome.ERROR: "magenta",
+    Outcome.FAILED: "red",
+    Outcome.NOT_IMPLEMENTED: "red",
+    Outcome.KNOWN_FAILURE: "yellow",
+    Outcome.UNDECIDED: "yellow",
+    Outcome.NOT_RUN: "dim",
+    Outcome.UNSUPPORTED: "dim",
+    Outcome.OBSERVED: "cyan",
+    Outcome.PASSED: "green",
+}
+_HISTORY_LINES = 12
+
+
+class TerminalProgress:
+    """A bar with the time elapsed on a terminal; elsewhere a line for each section as it ends. For ``engine.run``."""
+
+    def __init__(self, console: Console, checks: list[Check]) -> None:
+        self._console = console
+        self._titles = {section.prefix: section.title for section in load().sections}
+        self._left = Counter(_section(check.requirements) for check in checks)
+        self._seen: Counter[Outcome] = Counter()
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=len(checks))
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def started(self, check: Check) -> None:
+        self._bar.update(self._task, description=check.name)
+
+    def finished(self, result: CheckResult) -> None:
+        self._bar.advance(self._task)
+        self._seen[result.outcome] += 1
+        if result.outcome in (Outcome.FAILED, Outcome.ERROR):
+            self._console.print(f"{_colored(result.outcome)} {result.name}")
+        section = _section(result.requirements)
+        self._left[section] -= 1
+        if self._left[section] == 0:
+            self._console.print(f"{self._titles[section]}: {_summary(self._seen)}")
+            self._seen.clear()
+
+
+def print_report(console: Console, report: Report) -> None:
+    """The whole of what was found, the worst last but for the summary."""
+    contract = load(report.contract)
+    console.print(_outcome_table(report, contract))
+    console.print(_capability_table(report))
+    _print_notes(console, report)
+    _print_missing(console, report)
+    for result in report.failures():
+        _print_failure(console, result, contract)
+    for entry in report.stale_known_failures:
+        console.print(f"[red]out of date[/] in known_failures: {escape(entry)}; take the entry out")
+    if report.interrupted:
+        console.print("[magenta]interrupted[/]: what follows is of the checks until then")
+    counts = _summary(Counter(report.outcomes)) or "nothing was run"
+    console.print(f"\n{escape(report.target)}, contract {report.contract}, profile {report.profile}: {counts}")
+    console.print(f"{report.seconds:.1f} s; again: [bold]{escape(report.command)}[/]", soft_wrap=True)
+
+
+def _outcome_table(report: Report, contract: Contract) -> Table:
+    outcomes = [outcome for outcome in reversed(Outcome) if outcome in report.outcomes]
+    table = Table("Section", *(outcome.value for outcome in outcomes), title="Checks")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for section in contract.sections:
+        results = [result for result in report.checks if _section(result.requirements) == section.prefix]
+        counts = Counter(result.outcome for result in results)
+        if counts:
+            cells = (f"[{COLORS[outcome]}]{counts[outcome]}[/]" if counts[outcome] else "" for outcome in outcomes)
+            table.add_row(section.title, *cells)
+    return table
+
+
+def _capability_table(report: Report) -> Table:
+    colors = {Verdict.PROVEN: "green", Verdict.FAILED: "red", Verdict.OBSERVED: "cyan", Verdict.NOT_DECLARED: "dim"}
+    table = Table("Capability", "Kind", "Verdict", title="Capabilities")
+    for capability in report.capabilities:
+        color = colors.get(capability.verdict, "yellow")
+        table.add_row(capability.name, capability.kind, f"[{color}]{capability.verdict}[/]")
+    return table
+
+
+def _print_notes(console: Console, report: Report) -> None:
+    """Why something is not proven, and what was measured."""
+    telling = (Outcome.UNDECIDED, Outcome.NOT_RUN, Outcome.KNOWN_FAILURE)
+    for result in report.checks:
+        if result.outcome in telling:
+            console.print(f"{_colored(result.outcome)} {result.name}: {escape(result.message)}", soft_wrap=True)
+        for note in result.notes:
+            console.print(f"[dim]note[/] {result.name}: {escape(note)}", soft_wrap=True)
+
+
+def _print_missing(console: Console, report: Report) -> None:
+    missing = report.missing_methods()
+    if missing:
+        console.print("\n[bold]Not implemented[/], in the order to write them:")
+    for method, results in missing.items():
+        checks = f"{len(results)} check{'s' if len(results) > 1 else ''}"
+        console.print(f"  {method} ({checks} wait for it; next: {escape(results[0].reproduce)})", soft_wrap=True)
+
+
+def _print_failure(console: Console, result: CheckResult, contract: Contract) -> None:
+    console.rule(f"{_colored(result.outcome)} {result.name}", align="left")
+    console.print(f"  checks that: {escape(result.summary)}", soft_wrap=True)
+    for number in [result.requirement] if result.requirement else result.requirements:
+        requirement = contract.requirements.get(number)
+        text = requirement.text if requirement else "(no such requirement)"
+        console.print(f"  [bold]{number}[/] {escape(text)}", soft_wrap=True)
+    console.print(f"  seen: {escape(result.message)}", soft_wrap=True)
+    if result.history:
+        console.print(f"  history ({len(result.history)} operations; all are in the report):")
+        console.print(escape(_first_lines(result.history)), soft_wrap=True)
+    if result.details:
+        console.print(escape(result.details.rstrip()), soft_wrap=True)
+    console.print(f"  to do: {_advice(result)}", soft_wrap=True)
+    console.print(f"  reproduce: [bold]{escape(result.reproduce)}[/]", soft_wrap=True)
+
+
+def _first_lines(history: tuple[Operation, ...]) -> str:
+    text = to_lines(history[:_HISTORY_LINES])
+    return "".join(f"    {line[:300]}\n" for line in text.splitlines()).rstrip()
+
+
+def _advice(result: CheckResult) -> str:
+    if result.outcome is Outcome.ERROR:
+        return "this is the suite's or the environment's fault, not the driver's; report it if it comes again"
+    if result.requirement is None:
+        return "only errors of zaqar_core.errors, where the contract names them, may leave a driver; see the traceback"
+    return f"make the driver keep {result.requirement}, or declare no capability that promises it"
+
+
+def _section(requirements: tuple[str, ...]) -> str:
+    return requirements[0][:3]
+
+
+def _colored(outcome: Outcome) -> str:
+    return f"[{COLORS[outcome]}]{outcome}[/]"
+
+
+def _summary(counts: Counter[Outcome]) -> str:
+    return ", ".join(f"[{COLORS[outcome]}]{counts[outcome]} {outcome}[/]" for outcome in Outcome if counts[outcome])

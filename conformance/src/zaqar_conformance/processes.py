@@ -92,7 +92,7 @@ class ChildProcess:
         if WORKER in os.environ:
             raise RuntimeError("a worker process starts no workers; does the module of its function run something?")
         self.index = index
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "zaqar_conformance.worker"],
             stdin=subprocess.PIPE,

@@ -3,7 +3,7 @@
 ``python`` runs, names living on through the page; one that starts with ``# path/of/a.file`` is written there instead.
 ``sh`` runs with the environment's programs first on the PATH. ``toml`` and ``json`` must parse, and are written if they
 start with a path. ``text`` is no code. Anything else fails. What cannot run here has a comment above it, which pytest
-reports: ``<!-- skip: next "the reason" -->``.
+reports: ``<!-- skip: next "the reason" -->``. What only the test needs is ``<!--- invisible-code: python ... -->``.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from typing import Any
 from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import SkipParser
-from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
+from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFencedCodeBlockLexer
 
 ROOT = Path(__file__).parent
 _blocks = RawFencedCodeBlockLexer(re.compile(r"(?P<language>[^\n]*)\n"))
+_invisible_blocks = DirectiveInHTMLCommentLexer(
+    "invisible-code", arguments="python", mapping={"arguments": "language", "source": "source"}
+)
 _path_comment = re.compile(r"# (?P<path>[\w./-]+\.\w+)\n")
 _python = PythonEvaluator()
 
 
 def parse(document: Document) -> list[Region]:
     """Every fenced block of the page but MyST directives (``{name}``), which the docs' own build checks."""
-    regions = list(_blocks(document))
+    regions = [*_blocks(document), *_invisible_blocks(document)]
     for region in regions:
         region.parsed = region.lexemes["source"]
         region.evaluator = run_block

@@ -74,6 +74,15 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def table(session: nox.Session) -> None:
+    """Run the suite on every target, and write the capability table of README.md from the reports."""
+    install(session)
+    for target in TARGETS:
+        run_suite(session, target)
+    session.run("python", "docs/tools/capability_table.py", *(f"reports/{target}/report.json" for target in TARGETS))
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build every distribution to dist/, then use the wheels elsewhere, with the newest and the lowest dependencies."""
     session.install(*group("build"))

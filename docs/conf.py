@@ -15,11 +15,11 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
 
-# Types of the standard library and of type variables are shown, not linked: the build needs no network.
+# Types of the standard library and type variables are shown, not linked: the build needs no network.
 nitpick_ignore_regex = [
-    ("py:class", r"(collections|contextlib|dataclasses|enum|pathlib|types|typing)\..*"),
-    ("py:(class|obj)", r"(.*\.)?[A-Z]\w*T|(.*\.)?T"),
+    ("py:class", r"(abc|collections|contextlib|dataclasses|enum|pathlib|types|typing)\..*"),
+    ("py:class", "CheckFunction"),
+    ("py:(class|obj)", r"(.*\.)?([A-Z]\w*)?T"),
 ]

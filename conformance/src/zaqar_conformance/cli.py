@@ -12,14 +12,16 @@ from pathlib import Path
 from rich.console import Console
 
 from zaqar_conformance.checks import all_checks
-from zaqar_conformance.engine import CannotRun, NothingMatches, plan, run
+from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
 from zaqar_conformance.report import Report
 from zaqar_conformance.requirements import load, markdown
+from zaqar_conformance.session import CannotRun
 from zaqar_conformance.target import BrokenTarget, Target, UnknownTarget, find_target, target_names
 from zaqar_conformance.terminal import TerminalProgress, print_report
 from zaqar_core import ZaqarError
+from zaqar_core.errors import InvalidUri
 
 _EXIT_CODES = """\
 exit codes:
@@ -37,18 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command: int = arguments.command(console, arguments)
         return command
-    except (UnknownTarget, NothingMatches, KnownFailuresError) as error:
-        print(f"zaqar-conformance: {error}", file=sys.stderr)
-        return 2
     except (BrokenTarget, CannotRun) as error:
-        cause = error.__cause__
-        if cause is not None and not isinstance(cause, ZaqarError):
-            traceback.print_exception(cause)
-        print(f"zaqar-conformance: {error}", file=sys.stderr)
+        if error.__cause__ is not None and not isinstance(error.__cause__, ZaqarError):
+            traceback.print_exception(error.__cause__)
+        _complain(error)
         return 3
-    except ZaqarError as error:  # a URI that cannot be read
-        print(f"zaqar-conformance: {error}", file=sys.stderr)
+    except (UnknownTarget, NothingMatches, KnownFailuresError, InvalidUri) as error:
+        _complain(error)
         return 2
+
+
+def _complain(error: Exception) -> None:
+    sys.stderr.write(f"zaqar-conformance: {error}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     run_parser = commands.add_parser(
         "run",
         help="check a backend",
-        description="Check a backend: start the datastore that TARGET names, or use the one at a URI without hurting it.",
+        description="Start the datastore that TARGET names, or use the one at a URI (and never hurt it), and check its driver.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -122,7 +124,7 @@ def _run(console: Console, arguments: argparse.Namespace) -> int:
 def _list(console: Console, arguments: argparse.Namespace) -> int:
     contract = load()
     if arguments.markdown:
-        print(markdown(contract), end="")
+        sys.stdout.write(markdown(contract))
         return 0
     checks = all_checks()
     if arguments.target_name or arguments.target:

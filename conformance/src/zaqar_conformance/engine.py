@@ -1,40 +1,22 @@
-"""Runs checks against a target, one by one, each with a fresh tenant, and judges what came of them."""
+"""Runs the checks that a profile asks for against a target, and reports."""
 
 from __future__ import annotations
 
 import difflib
-import os
-import platform
-import random
-import shlex
-import shutil
-import sys
-import tempfile
-import threading
 import time
-import traceback
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from importlib.metadata import distributions
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 from zaqar_conformance import known_failures
 from zaqar_conformance.check import Check
 from zaqar_conformance.checks import all_checks
-from zaqar_conformance.env import Env
-from zaqar_conformance.known_failures import KnownFailure
-from zaqar_conformance.outcomes import Judgement, Outcome, is_suite, judge, worst
-from zaqar_conformance.report import CapabilityResult, CheckResult, Report, RequirementResult, Verdict
-from zaqar_conformance.requirements import Contract, Profile, Requirement, load
+from zaqar_conformance.report import CheckResult, Report
+from zaqar_conformance.requirements import Profile, Requirement, load
+from zaqar_conformance.scoring import capability_results, requirement_results, stale
+from zaqar_conformance.session import Session
 from zaqar_conformance.target import Target
-from zaqar_core import Capability, connect
-from zaqar_core.errors import StorageUnavailable
-from zaqar_core.uri import Uri
 
 
 class Progress(Protocol):
@@ -49,10 +31,6 @@ class Progress(Protocol):
 
 class NothingMatches(ValueError):
     """What ``only`` names is neither a check nor a requirement that runs here."""
-
-
-class CannotRun(Exception):
-    """The datastore does not start, or cannot be connected to; the cause is chained."""
 
 
 def run(
@@ -96,13 +74,13 @@ def run(
         only=tuple(only),
         seed=session.seed,
         depth=session.depth,
-        command=session.command(*(f"--only={each}" for each in only), f"--profile={profile}"),
+        command=session.command(f"--profile={profile}", *(f"--only={each}" for each in only)),
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - begin, 3),
         interrupted=interrupted,
         environment=session.environment,
-        capabilities=_capabilities(contract, session.capabilities, results),
-        requirements=_requirements(
+        capabilities=capability_results(contract, session.capabilities, results),
+        requirements=requirement_results(
             [each for each in contract.requirements.values() if _applies(each, target, profile)], chosen, results, only
         ),
         checks=tuple(results),
@@ -140,330 +118,9 @@ def plan(
     return sorted(chosen, key=lambda check: order.index(check.requirements[0][:3]))
 
 
-class Session:
-    """A running target on which checks are run, each by itself. Leaving the context stops it.
-
-    Raises ``CannotRun`` if the datastore does not start or cannot be connected to.
-    """
-
-    def __init__(
-        self,
-        target: Target,
-        *,
-        seed: str | None = None,
-        depth: int | None = None,
-        known: Sequence[KnownFailure] = (),
-        arguments: Sequence[str] = (),
-    ) -> None:
-        self.seed = seed if seed is not None else str(random.SystemRandom().randrange(2**32))
-        self.depth = depth if depth is not None else target.depth
-        self.capabilities: frozenset[Capability] = frozenset()
-        self.environment: dict[str, Any] = {}
-        self._target = target
-        self._known = known
-        self._arguments = list(arguments) or [target.name]
-        if depth is not None:
-            self._arguments.append(f"--depth={depth}")
-        self._server = _Server(target)
-
-    def __enter__(self) -> Self:
-        try:
-            self._server.start()
-            self._look()
-        except BaseException as error:
-            self._server.stop()
-            if not isinstance(error, Exception):
-                raise
-            raise CannotRun(
-                f"the datastore of {self._target.name} cannot be used: {type(error).__name__}: {error}"
-            ) from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stop()
-
-    def run_check(self, check: Check) -> CheckResult:
-        """Run one check and judge it; raises nothing but ``KeyboardInterrupt``."""
-        begin = time.monotonic()
-        trial = self._try(check)
-        judgement = _bound(check, trial.judgement, self.capabilities)
-        for entry in self._known:
-            if entry.covers(check) and judgement.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED):
-                message = f"{entry.reason} (seen: {judgement.message})"
-                judgement = replace(judgement, outcome=Outcome.KNOWN_FAILURE, message=message, method=None)
-        hide = self._server.hide
-        return CheckResult(
-            name=check.name,
-            summary=check.summary,
-            requirements=check.requirements,
-            outcome=judgement.outcome,
-            seconds=round(time.monotonic() - begin, 3),
-            message=hide(judgement.message),
-            requirement=judgement.requirement,
-            method=judgement.method,
-            details=hide(judgement.details),
-            notes=tuple(hide(note) for note in trial.notes),
-            history=judgement.history,
-            reproduce=self.command(f"--only={check.name}"),
-        )
-
-    def command(self, *options: str) -> str:
-        """The command line that runs this again."""
-        return shlex.join(["zaqar-conformance", "run", *self._arguments, *options, f"--seed={self.seed}"])
-
-    def _try(self, check: Check) -> _Trial:
-        missing = _features(check) - self.capabilities
-        if missing:
-            return _Trial(Judgement(Outcome.UNSUPPORTED, f"{', '.join(sorted(missing))} is not declared"))
-        if not check.destructive:
-            trial = self._guarded(check, self._server)
-            if trial.judgement.outcome is Outcome.FAILED and not self._server.answers():
-                # The failure says nothing about this check once the datastore itself is gone.
-                message = f"the datastore does not answer any more; the check saw: {trial.judgement.message}"
-                return replace(trial, judgement=replace(trial.judgement, outcome=Outcome.ERROR, message=message))
-            return trial
-        if not self._target.disposable:
-            reason = "it hurts its datastore, and one given by its URI is never hurt; name a target instead"
-            return _Trial(Judgement(Outcome.NOT_RUN, reason))
-        server = _Server(self._target.fresh())
-        try:
-            try:
-                server.start()
-                return self._guarded(check, server)
-            finally:
-                server.stop()
-        except Exception as error:
-            details = "".join(traceback.format_exception(error))
-            return _Trial(Judgement(Outcome.ERROR, f"the server of its own failed: {error}", details=details))
-
-    def _guarded(self, check: Check, server: _Server) -> _Trial:
-        """Run the check in a thread, which is given up when the target's ``check_limit`` is over."""
-        before = set(threading.enumerate())
-        trial = _Trial(Judgement(Outcome.PASSED))
-
-        def body() -> None:
-            env: Env | None = None
-            error: BaseException | None = None
-            try:
-                env = Env(server.target, server.uri, seed=f"{self.seed}/{check.name}", depth=self.depth)
-                check.function(env)
-            except BaseException as raised:
-                error = raised
-            try:
-                if env is not None:
-                    env.close()
-            except Exception as raised:
-                error = error or raised
-            if env is not None:
-                trial.notes.extend(env.notes)
-            if error is not None:
-                judgement = judge(error, check.function.__module__)
-                history = judgement.history or tuple(env.history.operations if env is not None else ())
-                trial.judgement = replace(judgement, history=history)
-
-        thread = threading.Thread(target=body, name=f"check {check.name}", daemon=True)
-        thread.start()
-        thread.join(self._target.check_limit)
-        if thread.is_alive():
-            return _Trial(_hung(thread, self._target.check_limit))
-        trial.notes.extend(_leftovers(before))
-        return trial
-
-    def _look(self) -> None:
-        """Connect once: does it work at all, what does it declare, what does it say of itself?"""
-        health: Any = {}
-        try:
-            with connect(self._server.uri) as storage:
-                self.capabilities = storage.capabilities
-                with suppress(NotImplementedError):
-                    health = storage.health()
-        except NotImplementedError:
-            # Every check will say the same of ``open``: that is the report an author starts from.
-            self.capabilities = frozenset(Capability)
-        self.environment = {
-            "python": platform.python_version(),
-            "implementation": platform.python_implementation(),
-            "system": platform.platform(),
-            "processors": os.cpu_count(),
-            "distributions": _versions(),
-            "health": health,
-        }
-
-
-@dataclass(slots=True)
-class _Trial:
-    """How a check ended, before it is asked what that means for this driver."""
-
-    judgement: Judgement
-    notes: list[str] = field(default_factory=list)
-
-
-class _Server:
-    """A target in a workspace of its own."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.uri = ""
-        self._workspace: Path | None = None
-        self._secrets: list[str] = []
-
-    def start(self) -> None:
-        self._workspace = Path(tempfile.mkdtemp(prefix="zaqar-conformance-"))
-        self.uri = self.target.start(self._workspace)
-        uri = Uri.parse(self.uri)
-        hidden = [value for name, value in uri.options.items() if f"{name}=***" in str(uri)]
-        self._secrets = [secret for secret in (uri.password, *hidden) if secret]
-
-    def stop(self) -> None:
-        try:
-            self.target.stop()
-        finally:
-            if self._workspace is not None:
-                shutil.rmtree(self._workspace, ignore_errors=True)
-
-    def answers(self) -> bool:
-        """Whether another client can connect. Only a datastore that cannot be reached does not answer."""
-        try:
-            with connect(self.uri):
-                return True
-        except StorageUnavailable:
-            return False
-        except Exception:
-            return True
-
-    def hide(self, text: str) -> str:
-        """The text without the secrets of the URI."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
-
-def stale(known: Sequence[KnownFailure], checks: Sequence[Check], results: Sequence[CheckResult]) -> list[str]:
-    """The entries that match nothing, or whose checks were all run and passed."""
-    outcomes = {result.name: result.outcome for result in results}
-    found = []
-    for entry in known:
-        covered = [check for check in checks if entry.covers(check)]
-        mine = [outcomes[check.name] for check in covered if check.name in outcomes]
-        if not covered:
-            found.append(f"{entry} (no check is or names it)")
-        elif len(mine) == len(covered) and set(mine) == {Outcome.PASSED}:
-            found.append(f"{entry} (it passes)")
-    return found
-
-
 def _applies(requirement: Requirement, target: Target, profile: Profile) -> bool:
-    return (profile == "full" or requirement.profile == profile) and (requirement.layer == "driver" or target.reference)
+    return profile in ("full", requirement.profile) and (requirement.layer == "driver" or target.reference)
 
 
 def _named(check: Check, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in (check.name, *check.requirements))
-
-
-def _of(check: Check) -> list[Requirement]:
-    requirements = load().requirements
-    return [requirements[number] for number in check.requirements if number in requirements]
-
-
-def _features(check: Check) -> frozenset[Capability]:
-    return frozenset().union(*(requirement.features for requirement in _of(check)))
-
-
-def _bound(check: Check, judgement: Judgement, declared: frozenset[Capability]) -> Judgement:
-    """What the judgement means for a driver that declares no more than ``declared``.
-
-    A guarantee that is not declared cannot be broken, only observed. Where a check says which requirement it saw
-    broken, that one's guarantee counts, else those of all that it names.
-    """
-    named = [requirement for requirement in _of(check) if requirement.id == judgement.requirement] or _of(check)
-    open_guarantees = {requirement.guarantee for requirement in named if requirement.guarantee} - declared
-    if judgement.outcome is Outcome.PASSED:
-        promised = {requirement.guarantee for requirement in _of(check) if requirement.guarantee} <= declared
-        return judgement if promised else replace(judgement, outcome=Outcome.OBSERVED)
-    weaker = (Outcome.FAILED, Outcome.NOT_IMPLEMENTED, Outcome.UNDECIDED)
-    if open_guarantees and judgement.outcome in weaker:
-        message = f"{', '.join(sorted(open_guarantees))} is not declared (seen: {judgement.message})"
-        return Judgement(Outcome.UNSUPPORTED, message)
-    return judgement
-
-
-def _hung(thread: threading.Thread, limit: float) -> Judgement:
-    """A check that did not end: the driver's fault if it hangs in a call, the suite's otherwise."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    stack = list(traceback.walk_stack(frame))
-    details = "".join(traceback.format_stack(frame))
-    modules = [str(each.f_globals.get("__name__", "")) for each, _ in stack]
-    message = f"the check did not end within {limit:g} s; the traceback shows where it was"
-    outside = (name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names)
-    if is_suite(next(outside, "")):
-        return Judgement(Outcome.ERROR, message, details=details)
-    return Judgement(Outcome.FAILED, message, "FAI-002", details=details)
-
-
-def _leftovers(before: set[threading.Thread], patience: float = 1.0) -> list[str]:
-    """What the check, or the clients it closed, left running."""
-    deadline = time.monotonic() + patience
-    for thread in set(threading.enumerate()) - before:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    left = sorted(thread.name for thread in set(threading.enumerate()) - before)
-    return [f"left {len(left)} threads running: {', '.join(left)}"] if left else []
-
-
-def _requirements(
-    requirements: Iterable[Requirement], chosen: Sequence[Check], results: Sequence[CheckResult], only: Sequence[str]
-) -> tuple[RequirementResult, ...]:
-    """What became of each requirement; of those that the chosen checks name, if a part of the checks was asked for."""
-    found = []
-    for requirement in requirements:
-        names = tuple(check.name for check in chosen if requirement.id in check.requirements)
-        if only and not names:
-            continue
-        outcomes = [result.outcome for result in results if result.name in names]
-        telling = [outcome for outcome in outcomes if outcome is not Outcome.UNSUPPORTED] or outcomes
-        found.append(
-            RequirementResult(
-                requirement.id,
-                requirement.level,
-                requirement.layer,
-                requirement.capability,
-                requirement.text,
-                worst(telling),
-                names,
-            )
-        )
-    return tuple(found)
-
-
-def _capabilities(
-    contract: Contract, declared: frozenset[Capability], results: Sequence[CheckResult]
-) -> tuple[CapabilityResult, ...]:
-    requirements = contract.requirements
-    found = []
-    for capability in Capability:
-        numbers = {requirement.id for requirement in requirements.values() if requirement.capability is capability}
-        outcomes = {result.outcome for result in results if numbers.intersection(result.requirements)}
-        verdict = _declared_verdict(outcomes) if capability in declared else _undeclared_verdict(outcomes)
-        kind = "feature" if capability.is_feature else "guarantee"
-        found.append(CapabilityResult(capability, kind, capability in declared, verdict))
-    return tuple(found)
-
-
-def _declared_verdict(outcomes: set[Outcome]) -> Verdict:
-    if outcomes & {Outcome.FAILED, Outcome.NOT_IMPLEMENTED, Outcome.KNOWN_FAILURE}:
-        return Verdict.FAILED
-    if Outcome.UNDECIDED in outcomes:
-        return Verdict.UNDECIDED
-    # What other capabilities it also needs may be undeclared; that takes nothing from what did pass.
-    proven = outcomes - {Outcome.UNSUPPORTED, Outcome.OBSERVED}
-    return Verdict.PROVEN if proven == {Outcome.PASSED} else Verdict.UNPROVEN
-
-
-def _undeclared_verdict(outcomes: set[Outcome]) -> Verdict:
-    return Verdict.OBSERVED if outcomes and outcomes <= {Outcome.OBSERVED, Outcome.PASSED} else Verdict.NOT_DECLARED
-
-
-def _versions() -> dict[str, str]:
-    found = {dist.name: dist.version for dist in distributions() if (dist.name or "").startswith("zaqar-")}
-    return dict(sorted(found.items()))

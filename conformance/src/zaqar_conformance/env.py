@@ -76,14 +76,14 @@ class Env:
     # --- waiting ------------------------------------------------------------------------------------
 
     def see(self, read: Callable[[], T], wanted: Callable[[T], object], requirement: str, what: str) -> T:
-        """Read once (with ``CONSISTENT_READS``) or until ``wanted`` holds or ``settle_time`` is over, else ``Violation``."""
+        """Read once (with ``CONSISTENT_READS``) or until ``wanted`` holds; ``Violation`` after ``settle_time``."""
         patience = 0.0 if self.declares(Capability.CONSISTENT_READS) else self.driver.settle_time
         return self._poll(read, wanted, patience, requirement, what)
 
     def wait_for(
         self, read: Callable[[], T], wanted: Callable[[T], object], requirement: str, what: str, *, within: float = 10.0
     ) -> T:
-        """Read until ``wanted`` holds, at most ``within`` seconds: for what time brings about (expiry, a claim's end)."""
+        """Read until ``wanted`` holds, ``within`` seconds at most: for what time brings about (expiry)."""
         return self._poll(read, wanted, within, requirement, what)
 
     def _poll(
@@ -143,7 +143,7 @@ class Env:
 
     @contextmanager
     def child(self, work: str, *, within: float = 60.0, **arguments: Any) -> Iterator[ChildProcess]:
-        """Run ``work`` in one process, already going, that the check may listen to (``lines``) and ``kill`` at any time.
+        """Run ``work`` in a process, already going, that the check may listen to (``lines``) and ``kill`` at any time.
 
         It is killed at the end of the context; what it recorded is in the result that ``ChildProcess.result`` gives.
         """

@@ -49,7 +49,7 @@ class History:
 
     @contextmanager
     def call(self, client: str, name: str, queue: str, **arguments: Any) -> Iterator[Call]:
-        """Record one operation. ``OutcomeUnknown`` makes its outcome "unknown", any other error "refused"; both go on."""
+        """Record one operation. ``OutcomeUnknown`` makes its outcome "unknown", any other error "refused"."""
         from zaqar_core.errors import OutcomeUnknown
 
         call = Call()

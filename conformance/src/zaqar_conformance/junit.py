@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.report import CheckResult, Report
@@ -19,42 +19,42 @@ def to_junit(report: Report) -> str:
 
     An entry of ``known_failures.toml`` that is out of date is a failed case of its own.
     """
-    root = ElementTree.Element("testsuites", name=f"zaqar-conformance {report.target}", time=f"{report.seconds:.3f}")
+    root = ET.Element("testsuites", name=f"zaqar-conformance {report.target}", time=f"{report.seconds:.3f}")
     for section in load(report.contract).sections:
         results = [result for result in report.checks if result.requirements[0].startswith(f"{section.prefix}-")]
         if results:
             _suite(root, report, section.title, results)
     if report.stale_known_failures:
-        suite = ElementTree.SubElement(root, "testsuite", name="known failures", time="0")
+        suite = ET.SubElement(root, "testsuite", name="known failures", time="0")
         for entry in report.stale_known_failures:
-            case = ElementTree.SubElement(suite, "testcase", name=_clean(entry), classname="known_failures", time="0")
-            ElementTree.SubElement(case, "failure", message="this entry is out of date; take it out")
+            case = ET.SubElement(suite, "testcase", name=_clean(entry), classname="known_failures", time="0")
+            ET.SubElement(case, "failure", message="this entry is out of date; take it out")
         _count(suite)
     _count(root)
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _suite(root: ElementTree.Element, report: Report, title: str, results: list[CheckResult]) -> None:
+def _suite(root: ET.Element, report: Report, title: str, results: list[CheckResult]) -> None:
     seconds = sum(result.seconds for result in results)
-    suite = ElementTree.SubElement(root, "testsuite", name=title, time=f"{seconds:.3f}", timestamp=report.started)
+    suite = ET.SubElement(root, "testsuite", name=title, time=f"{seconds:.3f}", timestamp=report.started)
     for result in results:
         name = f"{result.name} [{' '.join(result.requirements)}]"
-        case = ElementTree.SubElement(
+        case = ET.SubElement(
             suite, "testcase", name=name, classname=_clean(report.target), time=f"{result.seconds:.3f}"
         )
         message = _clean(f"{result.outcome}: {result.message}")
         if result.outcome in _BROKEN:
-            broken = ElementTree.SubElement(case, _BROKEN[result.outcome], message=message)
+            broken = ET.SubElement(case, _BROKEN[result.outcome], message=message)
             broken.text = _clean(f"{result.details}\nreproduce: {result.reproduce}")
         elif result.outcome not in _FINE:
-            ElementTree.SubElement(case, "skipped", message=message)
+            ET.SubElement(case, "skipped", message=message)
         if result.notes:
-            ElementTree.SubElement(case, "system-out").text = _clean("\n".join(result.notes))
+            ET.SubElement(case, "system-out").text = _clean("\n".join(result.notes))
     _count(suite)
 
 
-def _count(element: ElementTree.Element) -> None:
+def _count(element: ET.Element) -> None:
     element.set("tests", str(len(element.findall(".//testcase"))))
     element.set("failures", str(len(element.findall(".//failure"))))
     element.set("errors", str(len(element.findall(".//error"))))

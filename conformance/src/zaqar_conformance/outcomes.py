@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from types import FrameType
@@ -41,7 +41,7 @@ RAN = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.UNSUPPORTED}
 """The outcomes that say something was tried on the driver under test."""
 
 
-def worst(outcomes: list[Outcome]) -> Outcome:
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
     """The worst of these; ``NOT_RUN`` if there are none."""
     order = list(Outcome)
     return min(outcomes, key=order.index, default=Outcome.NOT_RUN)
@@ -108,7 +108,7 @@ def _raised_by_suite(error: BaseException, suite: str) -> bool:
 
 
 def is_suite(module: str) -> bool:
-    """Whether a module is the suite's own (a worker's is ``__main__``); the reference driver counts as any driver does."""
+    """Whether a module is the suite's own (a worker's is ``__main__``); the reference driver is a driver."""
     own = module.startswith("zaqar_conformance.") and not module.startswith("zaqar_conformance.reference")
     return own or module == "__main__"
 

@@ -130,7 +130,7 @@ def markdown(contract: Contract) -> str:
 
 
 def _paragraph(requirement: Requirement) -> str:
-    facts = [requirement.level, requirement.layer]
+    facts: list[str] = [requirement.level, requirement.layer]
     if requirement.capability:
         facts.append(f"`{requirement.capability}`")
     if requirement.needs:

@@ -75,7 +75,7 @@ def print_report(console: Console, report: Report) -> None:
     _print_notes(console, report)
     _print_missing(console, report)
     for result in report.failures():
-        _print_failure(console, result, contract)
+        print_failure(console, result, contract)
     for entry in report.stale_known_failures:
         console.print(f"[red]out of date[/] in known_failures: {escape(entry)}; take the entry out")
     if report.interrupted:
@@ -83,6 +83,24 @@ def print_report(console: Console, report: Report) -> None:
     counts = _summary(Counter(report.outcomes)) or "nothing was run"
     console.print(f"\n{escape(report.target)}, contract {report.contract}, profile {report.profile}: {counts}")
     console.print(f"{report.seconds:.1f} s; again: [bold]{escape(report.command)}[/]", soft_wrap=True)
+
+
+def print_failure(console: Console, result: CheckResult, contract: Contract) -> None:
+    """What one check saw, the requirement it broke, what to do, and how to see it again."""
+    console.rule(f"{_colored(result.outcome)} {result.name}", align="left")
+    console.print(f"  checks that: {escape(result.summary)}", soft_wrap=True)
+    for number in [result.requirement] if result.requirement else result.requirements:
+        requirement = contract.requirements.get(number)
+        text = requirement.text if requirement else "(no such requirement)"
+        console.print(f"  [bold]{number}[/] {escape(text)}", soft_wrap=True)
+    console.print(f"  seen: {escape(result.message)}", soft_wrap=True)
+    if result.history:
+        console.print(f"  history ({len(result.history)} operations; all are in the report):")
+        console.print(escape(_first_lines(result.history)), soft_wrap=True)
+    if result.details:
+        console.print(escape(result.details.rstrip()), soft_wrap=True)
+    console.print(f"  to do: {_advice(result)}", soft_wrap=True)
+    console.print(f"  reproduce: [bold]{escape(result.reproduce)}[/]", soft_wrap=True)
 
 
 def _outcome_table(report: Report, contract: Contract) -> Table:
@@ -125,23 +143,6 @@ def _print_missing(console: Console, report: Report) -> None:
     for method, results in missing.items():
         checks = f"{len(results)} check{'s' if len(results) > 1 else ''}"
         console.print(f"  {method} ({checks} wait for it; next: {escape(results[0].reproduce)})", soft_wrap=True)
-
-
-def _print_failure(console: Console, result: CheckResult, contract: Contract) -> None:
-    console.rule(f"{_colored(result.outcome)} {result.name}", align="left")
-    console.print(f"  checks that: {escape(result.summary)}", soft_wrap=True)
-    for number in [result.requirement] if result.requirement else result.requirements:
-        requirement = contract.requirements.get(number)
-        text = requirement.text if requirement else "(no such requirement)"
-        console.print(f"  [bold]{number}[/] {escape(text)}", soft_wrap=True)
-    console.print(f"  seen: {escape(result.message)}", soft_wrap=True)
-    if result.history:
-        console.print(f"  history ({len(result.history)} operations; all are in the report):")
-        console.print(escape(_first_lines(result.history)), soft_wrap=True)
-    if result.details:
-        console.print(escape(result.details.rstrip()), soft_wrap=True)
-    console.print(f"  to do: {_advice(result)}", soft_wrap=True)
-    console.print(f"  reproduce: [bold]{escape(result.reproduce)}[/]", soft_wrap=True)
 
 
 def _first_lines(history: tuple[Operation, ...]) -> str:

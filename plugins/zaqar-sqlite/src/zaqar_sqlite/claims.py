@@ -1,25 +1,28 @@
 """Claims of the data plane."""
 
+# ruff: noqa: S608 - statements are put together from constants alone
+
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from typing import Final
 
-from zaqar_core.contract import ClaimController, QueueKey, StoredClaim
+from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
 from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
 from zaqar_sqlite.ids import new_tokens, to_id
 from zaqar_sqlite.settle import read, write
-from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, QueueTransaction
+from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, QueueTransaction, json_list
 
 _INSERT: Final = "INSERT INTO claims (seq, queue, started_at, ends_at, token) VALUES (?, ?, ?, ?, ?)"
+_OLDEST: Final = f"""
+    SELECT {COLUMNS} FROM messages WHERE queue = ? AND state = {ACTIVE} ORDER BY position, seq LIMIT ?
+"""
 _TAKE: Final = f"""
-    UPDATE messages SET state = {CLAIMED}, claim = :claim, claim_count = claim_count + 1,
-        due_at = :ends_at, expires_at = max(expires_at, :expires_at)
-    WHERE seq IN
-        (SELECT seq FROM messages WHERE queue = :queue AND state = {ACTIVE} ORDER BY position, seq LIMIT :limit)
-    RETURNING {COLUMNS}
+    UPDATE messages SET state = {CLAIMED}, claim = ?, claim_count = claim_count + 1, due_at = ?,
+        expires_at = max(expires_at, ?)
+    WHERE seq IN (SELECT value FROM json_each(?))
 """
 _MEMBERS: Final = "queue = :queue AND due_at = :ends_at AND claim = :claim"
 _SELECT: Final = f"SELECT {COLUMNS} FROM messages WHERE {_MEMBERS} ORDER BY position, seq"
@@ -46,30 +49,20 @@ class SqliteClaims(ClaimController):
                 return StoredClaim(None, ttl, 0.0)
             seq = transaction.take_seqs(1)
             ends_at = transaction.now + to_ms(ttl)
-            transaction.connection.execute(_INSERT, (seq, transaction.queue, transaction.now, ends_at, token))
-            rows = transaction.connection.execute(
-                _TAKE,
-                {
-                    "claim": seq,
-                    "ends_at": ends_at,
-                    "expires_at": ends_at + to_ms(grace),
-                    "queue": transaction.queue,
-                    "limit": limit,
-                },
-            ).fetchall()
-            rows.sort(key=lambda row: (row[1], row[0]))
+            lives_until = ends_at + to_ms(grace)
+            connection = transaction.connection
+            rows = connection.execute(_OLDEST, (transaction.queue, limit)).fetchall()
+            connection.execute(_TAKE, (seq, ends_at, lives_until, json_list(row[0] for row in rows)))
+            connection.execute(_INSERT, (seq, transaction.queue, transaction.now, ends_at, token))
             transaction.counts[ACTIVE] -= len(rows)
             transaction.counts[CLAIMED] += len(rows)
-            taken = [transaction.message_of(row) for row in rows]
-            if max_claim_count is None:
-                return StoredClaim(to_id(seq, token), to_ms(ttl) / 1000, 0.0, taken)
-            return StoredClaim(
-                to_id(seq, token),
-                to_ms(ttl) / 1000,
-                0.0,
-                [message for message in taken if message.claim_count <= max_claim_count],
-                [message for message in taken if message.claim_count > max_claim_count],
-            )
+            messages: list[StoredMessage] = []
+            exhausted: list[StoredMessage] = []
+            for row in rows:
+                used_up = max_claim_count is not None and row[8] >= max_claim_count
+                taken = (*row[:3], max(row[3], lives_until), *row[4:6], seq, token, row[8] + 1, *row[9:])
+                (exhausted if used_up else messages).append(transaction.message_of(taken))
+            return StoredClaim(to_id(seq, token), to_ms(ttl) / 1000, 0.0, messages, exhausted)
 
         [token] = new_tokens(1)
         return write(self._database, queue, work)
@@ -110,7 +103,7 @@ class SqliteClaims(ClaimController):
             transaction.connection.execute(
                 "UPDATE claims SET started_at = ?, ends_at = ? WHERE seq = ?", (transaction.now, until, claim.seq)
             )
-            transaction.changed = True
+            transaction.timed = True
             return True
 
         return write(self._database, queue, work)
@@ -138,6 +131,6 @@ class SqliteClaims(ClaimController):
             transaction.counts[CLAIMED] -= released
             transaction.counts[state] += released
             transaction.drop_empty_claims([claim.seq])
-            transaction.changed = True
+            transaction.changed = transaction.timed = True
 
         write(self._database, queue, work)

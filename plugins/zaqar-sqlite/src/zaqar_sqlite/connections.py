@@ -53,7 +53,7 @@ class Database:
 
     def read(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """What ``work`` returns, which sees the database as it was at one instant. May call it more than once."""
-        return self._until(deadline, lambda: self._attempt("BEGIN", work, deadline))
+        return self._until(deadline, "BEGIN", work)
 
     def write(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """Run ``work`` in a transaction that nobody else's write can interleave with, and commit it."""
@@ -61,13 +61,13 @@ class Database:
         if not writer.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise StorageUnavailable(f"other threads kept the database busy for {self.timeout:g} s; try again later")
         try:
-            return self._until(deadline, lambda: self._attempt("BEGIN IMMEDIATE", work, deadline))
+            return self._until(deadline, "BEGIN IMMEDIATE", work)
         finally:
             writer.release()
 
     def run(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """Run ``work`` outside of any transaction, for pragmas that need it so."""
-        return self._until(deadline, lambda: self._attempt(None, work, deadline))
+        return self._until(deadline, None, work)
 
     def close(self) -> None:
         """Let operations that run end, at most ``timeout`` seconds, and close. Twice is once."""
@@ -83,24 +83,24 @@ class Database:
         """Whether no connection is or will be open."""
         return self._closed and not self._in_flight
 
-    def _until(self, deadline: float, attempt: Callable[[], T]) -> T:
+    def _until(self, deadline: float, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
         tries = 0
         while True:
             try:
-                return attempt()
+                return self._attempt(deadline, begin, work)
             except Busy as busy:
                 pause = random.uniform(0.5, 1.0) * min(0.005, 0.0002 * 2**tries)
                 if time.monotonic() + pause >= deadline:
-                    raise StorageUnavailable(f"{busy}; gave up in time, nothing happened; try again later") from busy
+                    raise StorageUnavailable(f"{busy}. Gave up in time; nothing happened, try again later") from busy
             time.sleep(pause)
             tries = min(tries + 1, 10)
 
-    def _attempt(self, begin: str | None, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
-        self._enter(deadline)
-        connection = None
+    def _attempt(self, deadline: float, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._enter(deadline)
         usable = committing = False
         try:
-            connection = self._take()
+            if connection is None:
+                connection = self._connect()
             if begin is None:
                 result = work(connection)
             else:
@@ -113,11 +113,10 @@ class Database:
         except sqlite3.Error as error:
             raise translated(error, committing=committing) from error
         finally:
-            if connection is not None and not usable:
-                usable = _rolled_back(connection)
-            self._leave(connection, usable)
+            self._leave(connection, usable or (connection is not None and _rolled_back(connection)))
 
-    def _enter(self, deadline: float) -> None:
+    def _enter(self, deadline: float) -> sqlite3.Connection | None:
+        """Begin an operation: an idle connection, or None if one is to be made."""
         with self._state:
             if self._forking:
                 self._state.wait_for(lambda: not self._forking, max(0.0, deadline - time.monotonic()))
@@ -130,6 +129,10 @@ class Database:
             if self._forking:
                 raise StorageUnavailable("a fork of this process held the database up; try again")
             self._in_flight += 1
+            connection = self._idle.pop() if self._idle else None
+            if connection is not None:
+                self._busy.add(connection)
+            return connection
 
     def _leave(self, connection: sqlite3.Connection | None, usable: bool) -> None:
         with self._state:
@@ -140,18 +143,8 @@ class Database:
                     self._idle.append(connection)
                 else:
                     _close_quietly(connection)
-            self._state.notify_all()
-
-    def _take(self) -> sqlite3.Connection:
-        with self._state:
-            connection = self._idle.pop() if self._idle else None
-            if connection is not None:
-                self._busy.add(connection)
-                return connection
-        connection = self._connect()
-        with self._state:
-            self._busy.add(connection)
-        return connection
+            if self._closed or self._forking:
+                self._state.notify_all()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -163,6 +156,8 @@ class Database:
             cached_statements=256,
         )
         try:
+            with self._state:
+                self._busy.add(connection)
             for pragma in (
                 f"synchronous = {self._options.synchronous}",
                 f"cache_size = {-1024 * self._options.cache_mib}",
@@ -175,6 +170,8 @@ class Database:
             ):
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
+            with self._state:
+                self._busy.discard(connection)
             _close_quietly(connection)
             raise
         return connection
@@ -253,10 +250,9 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _forking
-    _forking = threading.RLock()
     for database in list(_databases):
         database._after_fork_in_child()
+    _forking.release()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,5 +1,7 @@
 """Messages of the data plane."""
 
+# ruff: noqa: S608 - statements are put together from constants alone
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,7 @@
 """What changes by time alone: delays and claims end, messages expire. Done in passing, before an operation answers."""
 
+# ruff: noqa: S608 - statements are put together from constants alone
+
 from __future__ import annotations
 
 import sqlite3
@@ -67,7 +69,7 @@ def settle(transaction: QueueTransaction) -> bool:
     connection.execute(_REMOVE, (json_list(expired),))
     connection.execute(_ACTIVATE, (json_list(available),))
     transaction.drop_empty_claims(claim for _, _, claim, _ in rows)
-    transaction.changed = True
+    transaction.changed = transaction.timed = True
     transaction.due = len(rows) == MAX_SETTLED_PER_CALL
     return not transaction.due
 

@@ -1,5 +1,7 @@
 """What nobody can see any more is removed here, in steps that never keep others waiting for long."""
 
+# ruff: noqa: S608 - statements are put together from constants alone
+
 from __future__ import annotations
 
 import sqlite3

@@ -20,9 +20,9 @@ COLUMNS: Final = """seq, position, posted_at, expires_at, token, client_id, clai
 """What ``message_of`` needs of a message, in this order."""
 
 _LOAD = """
-    SELECT max(s.clock, :wall), s.next_seq, q.id, q.free, q.claimed, q.delayed,
-        EXISTS (SELECT 1 FROM messages WHERE queue = q.id AND due_at <= max(s.clock, :wall))
-    FROM state AS s LEFT JOIN queues AS q ON q.project = :project AND q.name = :name
+    SELECT max(s.clock, ?1), s.next_seq, q.id, q.free, q.claimed, q.delayed,
+        EXISTS (SELECT 1 FROM messages WHERE queue = q.id AND due_at <= max(s.clock, ?1))
+    FROM state AS s LEFT JOIN queues AS q ON q.project = ?2 AND q.name = ?3
 """
 _DROP_EMPTY_CLAIMS = """
     DELETE FROM claims WHERE seq IN (SELECT value FROM json_each(?)) AND NOT EXISTS
@@ -42,14 +42,15 @@ class QueueTransaction:
     """A queue as it stands at ``now``. ``queue``: its row, None if nothing was ever posted to it.
 
     ``counts``: how many messages are active, claimed and delayed; who changes messages changes them as well and
-    sets ``changed``. ``due``: whether time has changed something that is not settled yet.
+    sets ``changed``, and ``timed`` if what it stored depends on ``now``. ``due``: whether time has changed something
+    that is not settled yet.
     """
 
-    __slots__ = ("_next_seq", "changed", "connection", "counts", "due", "now", "queue")
+    __slots__ = ("_next_seq", "changed", "connection", "counts", "due", "now", "queue", "timed")
 
     def __init__(self, connection: sqlite3.Connection, key: QueueKey) -> None:
         # The clock is read inside the transaction: a writer that waited for its turn must not bring an old time.
-        row = connection.execute(_LOAD, {"wall": clock.wall_ms(), "project": key.project, "name": key.name}).fetchone()
+        row = connection.execute(_LOAD, (clock.wall_ms(), key.project, key.name)).fetchone()
         self.connection = connection
         self.now: int = row[0]
         self._next_seq: int = row[1]
@@ -57,6 +58,7 @@ class QueueTransaction:
         self.counts: list[int] = [row[3] or 0, row[4] or 0, row[5] or 0]
         self.due = bool(row[6])
         self.changed = False
+        self.timed = False
 
     def create_queue(self, key: QueueKey) -> int:
         """Make the queue's row."""
@@ -70,7 +72,7 @@ class QueueTransaction:
         """The first of ``count`` numbers that nothing had before."""
         first = self._next_seq
         self._next_seq += count
-        self.changed = True
+        self.changed = self.timed = True
         return first
 
     def find_claim(self, claim_id: str) -> Claim | None:
@@ -107,8 +109,9 @@ class QueueTransaction:
 
     def write_back(self) -> None:
         """Store what changed of the state and of the queue's row."""
-        if self.changed:
+        if self.timed:
             self.connection.execute("UPDATE state SET clock = ?, next_seq = ?", (self.now, self._next_seq))
+        if self.changed:
             self.connection.execute(
                 "UPDATE queues SET free = ?, claimed = ?, delayed = ? WHERE id = ?", (*self.counts, self.queue)
             )

@@ -1,9 +1,10 @@
-"""The code blocks of README.md and docs/ are tests: a page's run in order, in an empty folder of their own.
+"""The code blocks of the READMEs and of docs/ are tests: a page's run in order, in an empty folder of their own.
 
 ``python`` runs, names living on through the page; one that starts with ``# path/of/a.file`` is written there instead.
-``sh`` runs with the environment's programs first on the PATH. ``toml`` and ``json`` must parse, and are written if they
-start with a path. ``text`` is no code. Anything else fails. What cannot run here has a comment above it, which pytest
-reports: ``<!-- skip: next "the reason" -->``. What only the test needs is ``<!--- invisible-code: python ... -->``.
+``sh`` runs with the environment's programs first on the PATH; one of nothing but ``pip install`` is skipped.
+``toml`` and ``json`` must parse, and are written if they start with a path. ``text`` is no code. Anything else fails.
+What cannot run here has a comment above it, which pytest reports: ``<!-- skip: next "the reason" -->``.
+What only the test needs stands in ``<!--- invisible-code: python ... -->``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.python import PythonEvaluator
@@ -53,7 +55,7 @@ def run_block(example: Example) -> str | None:
         case "python" if path:
             compile(source, path["path"], "exec")
         case "python":
-            return _python(example)
+            _python(example)
         case "sh":
             return _run_shell(source)
         case "toml":
@@ -68,6 +70,8 @@ def run_block(example: Example) -> str | None:
 
 
 def _run_shell(source: str) -> str | None:
+    if all(line.startswith("pip install ") for line in source.splitlines()):
+        raise SkipTest("installs into the reader's environment")
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": os.curdir}
     command = ["sh", "-eu", "-c", source]

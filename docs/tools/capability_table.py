@@ -26,14 +26,10 @@ def table(reports: list[dict[str, Any]]) -> str:
     lines = [
         "| capability | " + " | ".join(report["target"] for report in reports) + " |",
         "|---|" + "---|" * len(reports),
-        *(f"| `{name}` | " + " | ".join(_cell(column[name]) for column in verdicts) + " |" for name in verdicts[0]),
+        *(f"| `{name}` | " + " | ".join(column[name] for column in verdicts) + " |" for name in verdicts[0]),
         "| checks | " + " | ".join(_counts(report["outcomes"]) for report in reports) + " |",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _cell(verdict: str) -> str:
-    return {"not declared": "–"}.get(verdict, verdict)
 
 
 def _counts(outcomes: dict[str, int]) -> str:

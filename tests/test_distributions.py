@@ -1,0 +1,85 @@
+"""What every distribution states about itself."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(path.parent for pattern in ("*", "plugins/*") for path in ROOT.glob(f"{pattern}/pyproject.toml"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text("utf-8"))
+
+
+PROJECTS = {folder: read(folder / "pyproject.toml")["project"] for folder in FOLDERS}
+VERSIONS = {project["name"]: Version(project["version"]) for project in PROJECTS.values()}
+
+each_distribution = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+
+
+@each_distribution
+def test_says_whose_licence_and_for_which_python(folder: Path) -> None:
+    project = PROJECTS[folder]
+    assert project["license"] == "Apache-2.0"
+    assert project["requires-python"] == ">=3.11"
+    assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+@each_distribution
+def test_has_a_readme_and_a_changelog_of_this_version(folder: Path) -> None:
+    project = PROJECTS[folder]
+    assert project["readme"] == "README.md"
+    assert (folder / "README.md").read_text("utf-8").startswith(f"# {project['name']}\n")
+    assert f"\n## {project['version']}" in (folder / "CHANGELOG.md").read_text("utf-8")
+
+
+@each_distribution
+def test_is_typed(folder: Path) -> None:
+    assert "Typing :: Typed" in PROJECTS[folder]["classifiers"]
+    [package] = [path for path in (folder / "src").iterdir() if (path / "__init__.py").is_file()]
+    assert (package / "py.typed").is_file()
+    assert "py.typed" in read(folder / "pyproject.toml")["tool"]["setuptools"]["package-data"][package.name]
+
+
+@each_distribution
+def test_dependencies_have_a_lowest_version_and_an_end(folder: Path) -> None:
+    project = PROJECTS[folder]
+    extras = project.get("optional-dependencies", {}).values()
+    for text in [*project["dependencies"], *(one for extra in extras for one in extra)]:
+        requirement = Requirement(text)
+        operators = {bound.operator for bound in requirement.specifier}
+        assert ">=" in operators, text
+        assert "<" in operators, text
+        assert VERSIONS.get(requirement.name, next(iter(requirement.specifier)).version) in requirement.specifier, text
+
+
+@each_distribution
+def test_entry_points_can_be_loaded(folder: Path) -> None:
+    for group, named in PROJECTS[folder].get("entry-points", {}).items():
+        installed = {entry.name: entry for entry in entry_points(group=group)}
+        for name, value in named.items():
+            assert installed[name].value == value, "installed from another version: install again"
+            installed[name].load()
+
+
+def test_nox_knows_every_distribution() -> None:
+    names = {str(folder.relative_to(ROOT)) for folder in FOLDERS}
+    [line] = [
+        line for line in (ROOT / "noxfile.py").read_text("utf-8").splitlines() if line.startswith("DISTRIBUTIONS")
+    ]
+    assert {name.strip(' "') for name in line.partition("(")[2].rstrip(")").split(",")} == names
+
+
+def test_coverage_and_import_contracts_know_every_package() -> None:
+    packages = {path.parent.name for folder in FOLDERS for path in folder.glob("src/*/__init__.py")}
+    tool = read(ROOT / "pyproject.toml")["tool"]
+    assert set(tool["coverage"]["run"]["source_pkgs"]) == packages
+    assert set(tool["importlinter"]["root_packages"]) == packages

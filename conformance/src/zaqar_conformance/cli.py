@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     run_parser = commands.add_parser(
         "run",
         help="check a backend",
-        description="Start the datastore that TARGET names, or use the one at a URI (and never hurt it), and check its driver.",
+        description="Check a driver on the datastore that TARGET starts, or on the one at a URI, which is never hurt.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zaqar_conformance.check import Check
     from zaqar_conformance.known_failures import KnownFailure
     from zaqar_conformance.report import CheckResult
-    from zaqar_conformance.session import Session
+    from zaqar_conformance.session import CannotRun, Session
 
 _SUITE = pytest.StashKey["Suite"]()
 
@@ -76,6 +76,7 @@ class Suite:
         self._depth = config.getoption("zaqar_conformance_depth")
         self._arguments = [f"--target={text}"] if path else []
         self._session: Session | None = None
+        self._broken: CannotRun | None = None
 
     def items(self, session: pytest.Session) -> Iterator[pytest.Item]:
         """One item for each check, below one collector."""
@@ -85,14 +86,20 @@ class Suite:
             yield CheckItem.from_parent(parent, name=check.name, check=check, suite=self)
 
     def run(self, check: Check) -> CheckResult:
-        """Run one check, on the target that the first one starts."""
-        if self._session is None:
-            from zaqar_conformance.session import Session
+        """Run one check, on the target that the first one starts. Raises ``CannotRun``, the same for each."""
+        from zaqar_conformance.session import CannotRun, Session
 
+        if self._broken is not None:
+            raise self._broken
+        if self._session is None:
             session = Session(
                 self.target, seed=self._seed, depth=self._depth, known=self.known, arguments=self._arguments
             )
-            self._session = session.__enter__()
+            try:
+                self._session = session.__enter__()
+            except CannotRun as error:
+                self._broken = error
+                raise
         return self._session.run_check(check)
 
     def expected_to_fail(self, check: Check) -> KnownFailure | None:

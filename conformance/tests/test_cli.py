@@ -1,0 +1,159 @@
+"""The command line: exit codes, what is printed, the files of a report."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from zaqar_conformance import cli
+from zaqar_conformance.check import Check
+from zaqar_conformance.env import Env
+from zaqar_core import NewMessage
+
+pytestmark = pytest.mark.usefixtures("faulty")
+
+
+def passes(env: Env) -> None:
+    """It passes."""
+
+
+def asks_first(env: Env) -> None:
+    """It asks for the first message."""
+    queue = env.queue()
+    with env.history.call("main", "messages.post", queue, count=1):
+        env.storage.messages.post(queue, [NewMessage(1)])
+    env.storage.messages.first(queue)
+
+
+def pops(env: Env) -> None:
+    """It pops."""
+    env.storage.messages.pop(env.queue(), limit=1)
+
+
+@pytest.fixture(autouse=True)
+def checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [Check("passes", passes, ("MSG-001",)), Check("asks_first", asks_first, ("MSG-013",))]
+    made.append(Check("pops", pops, ("POP-001",)))
+    monkeypatch.setattr("zaqar_conformance.engine.all_checks", lambda: made)
+    monkeypatch.setattr("zaqar_conformance.cli.all_checks", lambda: made)
+
+
+def run(*arguments: str) -> int:
+    try:
+        return cli.main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def test_0_if_all_passed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", "faulty", "--report", str(tmp_path / "new"), "--seed=5") == 0
+    printed = capsys.readouterr().out
+    assert "faulty, contract 1, profile full: 3 passed" in printed
+    assert "again: zaqar-conformance run faulty --profile=full --seed=5" in printed
+    data = json.loads((tmp_path / "new" / "report.json").read_text("utf-8"))
+    assert (data["exit_code"], data["outcomes"]["passed"], data["seed"]) == (0, 3, "5")
+    assert ET.parse(tmp_path / "new" / "junit.xml").getroot().get("tests") == "3"
+
+
+def test_1_if_something_failed_and_it_says_all_about_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", "faulty://a?fault=leaks&token=s3cret") == 1
+    printed = capsys.readouterr().out
+    for part in ("MSG-013", "checks that: It asks", "seen: unexpected KeyError", '"messages.post"', "Traceback"):
+        assert part in printed
+    assert "reproduce: zaqar-conformance run 'faulty://a?fault=leaks&token=***' --only=asks_first --seed=" in printed
+    assert "s3cret" not in printed
+
+
+def test_1_if_something_is_not_implemented(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", "faulty://a?fault=unfinished") == 1
+    assert "MessageController.pop (1 check wait" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "fualty"], "did you mean 'faulty'?"),
+        (["run"], "no target was named"),
+        (["run", "faulty", "--target=zaqar_faulty:FaultyTarget"], "not both"),
+        (["run", "--target=zaqar_faulty"], "package.module:Class"),
+        (["run", "faulty", "--only=ask_first"], "did you mean 'asks_first'?"),
+        (["run", "faulty", "--depth=0"], "above 0"),
+        (["run", "://"], "scheme"),
+        (["fly"], "invalid choice"),
+        ([], "required"),
+    ],
+)
+def test_2_for_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("faulty-broken", "a_module_that_is_not_there"),
+        ("faulty-nothing", "no zaqar_conformance.target.Target"),
+        ("faulty-dead", "install it"),
+        ("faulty://a?fault=unreachable", "nobody answers"),
+        ("nothing://a", "UnknownScheme"),
+    ],
+)
+def test_3_if_the_datastore_or_its_target_is_not_to_be_had(
+    target: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", target) == 3
+    assert said in capsys.readouterr().err
+
+
+def test_3_if_nothing_was_run() -> None:
+    assert run("run", "faulty://a?without=POP", "--only=pops") == 3
+
+
+def test_an_interruption_stops_the_datastore_and_reports(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\n"
+        "from zaqar_conformance import cli, engine\n"
+        "from zaqar_conformance.check import Check\n"
+        "def waits(env):\n"
+        "    'It waits.'\n"
+        "    print('READY', flush=True)\n"
+        "    time.sleep(3600)\n"
+        "engine.all_checks = lambda: [Check('waits', waits, ('MSG-001',))]\n"
+        "code = cli.main(['run', 'faulty'])\n"
+        "from zaqar_faulty import FaultyTarget\n"
+        "print('STOPPED', FaultyTarget.started == FaultyTarget.stopped != [])\n"
+        "sys.exit(code)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "READY\n"
+        process.send_signal(signal.SIGINT)
+        printed = process.stdout.read()
+    assert process.returncode == 3
+    assert "interrupted" in printed
+    assert "STOPPED True" in printed
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", "faulty") == 0
+    printed = capsys.readouterr().out
+    assert "MSG-013" in printed
+    assert "    asks_first: It asks for the first message." in printed
+    assert run("list", "--profile=control") == 0
+    assert "MSG-013" not in capsys.readouterr().out
+    assert run("list", "--markdown") == 0
+    assert "**MSG-013** (MUST, driver)" in capsys.readouterr().out
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.startswith("zaqar-conformance 0.")
+    assert run("run", "--help") == 0
+    assert "exit codes:" in capsys.readouterr().out

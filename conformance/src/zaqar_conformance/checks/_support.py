@@ -17,6 +17,9 @@ from zaqar_core import Capability, Message, NewMessage, Page, Storage
 LONG = 600.0
 """Seconds: the life of what must not end while a check runs."""
 
+BRIEF = 0.1
+"""Seconds: what is to be over before the next step of a check, and of which nobody looks whether it lasts."""
+
 SLACK = 0.005
 """Seconds by which two clocks may differ over a second, and by which milliseconds are rounded."""
 

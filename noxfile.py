@@ -9,6 +9,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = True
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["check"]
@@ -87,7 +88,7 @@ def build(session: nox.Session) -> None:
     session.install(*group("build"))
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     for distribution in DISTRIBUTIONS:
-        session.run("python", "-m", "build", "--outdir", "dist", distribution)
+        session.run("python", "-m", "build", "--outdir", "dist", distribution, silent=True)
     artefacts = sorted(str(path) for path in (ROOT / "dist").iterdir())
     session.run("twine", "check", "--strict", *artefacts)
     for resolution in ("newest", "lowest"):

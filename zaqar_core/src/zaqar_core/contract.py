@@ -103,7 +103,7 @@ class MessageController(ABC):
 
     @abstractmethod
     def get(self, queue: QueueKey, message_ids: Sequence[str]) -> Sequence[StoredMessage]:
-        """The messages of these ids, claimed and delayed ones too: in the order asked, repeats once, missing left out."""
+        """The messages of these ids, claimed and delayed too: in the order asked, repeats once, missing left out."""
 
     @abstractmethod
     def list(

@@ -6,10 +6,11 @@ import json
 import math
 from typing import Any
 
-from zaqar_core.errors import InvalidInput
+from zaqar_core.errors import IncompatibleStorage, InvalidInput
 
 MAX_DEPTH = 128
 """How deeply arrays and objects may nest: far from any parser's own end."""
+_LONGEST_SHOWN = 80
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -27,8 +28,22 @@ def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """The value that ``encode`` was given."""
-    return json.loads(data)
+    """The value that ``encode`` was given. Raises ``IncompatibleStorage`` for what is no JSON."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise IncompatibleStorage(
+            f"{len(data)} bytes in the datastore are no JSON: damaged, or not written by this project; remove them"
+        ) from error
+
+
+def shown(value: object) -> str:
+    """``repr`` of any value for an error's message: short, and never an error itself."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, whose repr fails with {type(error).__name__}>"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def _depth(value: object) -> int:
@@ -52,27 +67,43 @@ def _explain(value: object, what: str) -> str:
             return f"{what} nests deeper than {MAX_DEPTH} levels (or contains itself); flatten it"
         if isinstance(item, dict):
             for key, child in item.items():
-                if not isinstance(key, str):
-                    return f"{where} has the key {key!r}, a {type(key).__name__}; JSON keys are strings: convert it"
-                if _has_surrogate(key):
-                    return f"{where} has the key {key!r} with a lone surrogate, which is no text; remove it"
-                todo.append((f"{where}[{key!r}]", child, depth + 1))
+                problem = _key_problem(key)
+                if problem:
+                    return f"{where} {problem}"
+                todo.append((f"{where}[{shown(key)}]", child, depth + 1))
         elif isinstance(item, list):
             todo.extend((f"{where}[{index}]", child, depth + 1) for index, child in enumerate(item))
-        elif isinstance(item, str):
-            if _has_surrogate(item):
-                return f"{where} has a lone surrogate, which is no text; remove it or encode the bytes (base64)"
-        elif isinstance(item, float):
-            if not math.isfinite(item):
-                return f"{where} is {item!r}; JSON knows only finite numbers: send null or a string"
-        elif isinstance(item, int):
-            try:
-                str(item)
-            except ValueError:
-                return f"{where} is an integer of too many digits to be read back; send it as a string"
-        elif item is not None:
-            return f"{where} is a {type(item).__name__}; JSON has null, booleans, numbers, strings, lists and dicts: convert it"
+        else:
+            problem = _problem(item)
+            if problem:
+                return f"{where} {problem}"
     return f"{what} would not come back equal from JSON; send plain dicts, lists, strings and numbers"
+
+
+def _key_problem(key: object) -> str:
+    if not isinstance(key, str):
+        return f"has the key {shown(key)}, a {type(key).__name__}; JSON keys are strings: convert it"
+    if _has_surrogate(key):
+        return f"has the key {shown(key)} with a lone surrogate, which is no text; remove it"
+    return ""
+
+
+def _problem(item: object) -> str:
+    """What is wrong with a value that holds no others; "" if nothing is."""
+    if isinstance(item, str):
+        surrogate = "has a lone surrogate, which is no text; remove it or encode the bytes (base64)"
+        return surrogate if _has_surrogate(item) else ""
+    if isinstance(item, float):
+        return "" if math.isfinite(item) else f"is {item!r}; JSON knows only finite numbers: send null or a string"
+    if isinstance(item, int):
+        try:
+            str(item)
+        except ValueError:
+            return "is an integer of too many digits to be read back; send it as a string"
+        return ""
+    if item is None:
+        return ""
+    return f"is a {type(item).__name__}; JSON has null, bools, numbers, strings, lists and dicts: convert it"
 
 
 def _has_surrogate(text: str) -> bool:

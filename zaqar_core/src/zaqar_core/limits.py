@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 class Limits:
     """The bounds that the facade enforces before a driver is called. Sizes are bytes, durations seconds.
 
-    A body's size is that of the bytes stored: JSON in UTF-8, after codecs. Durations have a resolution of a millisecond.
+    A body's size is that of the bytes stored: JSON in UTF-8, after codecs. Durations are kept to the millisecond.
     """
 
     max_body_bytes: int = 256 * 1024

@@ -159,7 +159,9 @@ class Messages:
             default_delay if message.delay is None else message.delay, "delay", 0.0, limits.max_message_delay
         )
         if delay >= ttl:
-            raise InvalidDuration(f"message {index} has a delay of {delay:g} s and a ttl of {ttl:g} s; make the delay less")
+            raise InvalidDuration(
+                f"message {index} has a delay of {delay:g} s and a ttl of {ttl:g} s; make the delay less"
+            )
         if delay > 0:
             self._context.need(Capability.DELAY, f"a delay of {delay:g} s")
         if message.dedup_id is not None:
@@ -184,5 +186,7 @@ def _refusal(reason: Refusal, message_id: str, claim_id: str | None) -> errors.Z
     if reason is Refusal.MESSAGE_IS_CLAIMED:
         return errors.MessageIsClaimed(f"message {message_id!r} is claimed; delete it with its claim_id, or wait")
     if reason is Refusal.CLAIM_DOES_NOT_MATCH:
-        return errors.ClaimDoesNotMatch(f"claim {claim_id!r} does not hold message {message_id!r}; use the one that does")
+        return errors.ClaimDoesNotMatch(
+            f"claim {claim_id!r} does not hold message {message_id!r}; use the one that does"
+        )
     return errors.ClaimDoesNotExist(f"no live claim {claim_id!r}; it has expired or was released: claim again")

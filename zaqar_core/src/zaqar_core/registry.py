@@ -52,8 +52,8 @@ def load_driver(scheme: str) -> type[Driver]:
         ) from error
     if not (isinstance(driver, type) and issubclass(driver, Driver)):
         raise BrokenDriver(
-            f"{distribution(entry)} offers {entry.value} for {scheme!r}, which is no subclass of zaqar_core.contract.Driver; "
-            "report it to its authors"
+            f"{distribution(entry)} offers {entry.value} for {scheme!r}, which is no subclass of "
+            "zaqar_core.contract.Driver; report it to its authors"
         )
     version = getattr(driver, "contract", None)
     if version != CONTRACT:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from zaqar_core import limits as bounds
-from zaqar_core.encoding import encode
+from zaqar_core.encoding import encode, shown
 from zaqar_core.errors import (
     InvalidClientId,
     InvalidDedupId,
@@ -30,9 +29,15 @@ def queue_name(value: object) -> str:
     size = len(name.encode())
     if size > bounds.MAX_QUEUE_NAME_BYTES:
         raise InvalidQueueName(
-            f"queue name {_short(name)} has {size} UTF-8 bytes; at most {bounds.MAX_QUEUE_NAME_BYTES} are allowed: shorten it"
+            f"queue name {shown(name)} has {size} UTF-8 bytes; at most {bounds.MAX_QUEUE_NAME_BYTES} are allowed: "
+            "shorten it"
         )
     return name
+
+
+def queue_prefix(value: object) -> str:
+    """What a queue name may start with: nothing, or as much as a name."""
+    return _text(value, "prefix", 0, bounds.MAX_QUEUE_NAME, InvalidQueueName)
 
 
 def project(value: object) -> str:
@@ -52,38 +57,42 @@ def dedup_id(value: object) -> str:
 
 def duration(value: object, what: str, minimum: float, maximum: float) -> float:
     """A finite number of seconds within the bounds, as float."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidDuration(f"{what} is {_short(value)}; it is a finite number of seconds: pass an int or a float")
-    if not minimum <= value <= maximum:
-        raise InvalidDuration(f"{what} is {value:g} s; it must lie between {minimum:g} and {maximum:g} s: change it")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidDuration(f"{what} is {shown(value)}; it is a finite number of seconds: pass an int or a float")
+    if not minimum <= value <= maximum:  # nor is NaN
+        raise InvalidDuration(
+            f"{what} is {shown(value)} s; it must lie between {minimum:g} and {maximum:g} s: change it"
+        )
     return float(value)
 
 
 def limit(value: object, maximum: int) -> int:
     """A whole number from 1 to ``maximum``."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
-        raise InvalidLimit(f"limit is {_short(value)}; it is a whole number from 1 to {maximum}: change it")
-    return value
+        raise InvalidLimit(f"limit is {shown(value)}; it is a whole number from 1 to {maximum}: change it")
+    return int(value)
 
 
 def marker(value: object) -> str | None:
     """A marker as a page gave it, or None for the start. The driver knows whether it is one of its own."""
-    if value is None or isinstance(value, str):
-        return value
-    raise InvalidMarker(f"marker is {_short(value)}; pass the text that a page gave as its marker, or None")
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _plain(value)
+    raise InvalidMarker(f"marker is {shown(value)}; pass the text that a page gave as its marker, or None")
 
 
 def identifier(value: object, what: str) -> str:
     """Any string; whether it names something is the driver's to say."""
     if isinstance(value, str):
-        return value
-    raise InvalidId(f"{what} is {_short(value)}; ids are strings: pass the id that was given")
+        return _plain(value)
+    raise InvalidId(f"{what} is {shown(value)}; ids are strings: pass the id that was given")
 
 
 def identifiers(values: object, what: str, maximum: int) -> list[str]:
     """A collection of strings, at most ``maximum``."""
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InvalidId(f"{what}s is {_short(values)}; pass a list of ids")
+        raise InvalidId(f"{what}s is {shown(values)}; pass a list of ids")
     found = [identifier(value, what) for value in values]
     if len(found) > maximum:
         raise InvalidInput(f"{len(found)} {what}s in one call; at most {maximum} are allowed: split them")
@@ -93,27 +102,31 @@ def identifiers(values: object, what: str, maximum: int) -> list[str]:
 def headers(value: object) -> Mapping[str, str]:
     """Strings to strings, at most 4 KiB as JSON."""
     if not isinstance(value, Mapping):
-        raise InvalidHeaders(f"headers is {_short(value)}; pass a dict of strings to strings")
+        raise InvalidHeaders(f"headers is {shown(value)}; pass a dict of strings to strings")
     if not value:
         return {}
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
-            raise InvalidHeaders(f"header {_short(name)} has the value {_short(text)}; both are strings: convert them")
+            raise InvalidHeaders(f"header {shown(name)} has the value {shown(text)}; both are strings: convert them")
     plain = dict(value)
     size = len(encode(plain, "headers", InvalidHeaders))
     if size > bounds.MAX_HEADERS_BYTES:
-        raise InvalidHeaders(f"headers have {size} bytes as JSON; at most {bounds.MAX_HEADERS_BYTES}: move some to the body")
+        raise InvalidHeaders(
+            f"headers have {size} bytes as JSON; at most {bounds.MAX_HEADERS_BYTES}: move some to the body"
+        )
     return plain
 
 
 def metadata(value: object, queue: str, limits: Limits) -> bytes:
     """A JSON object whose reserved keys have values of their kind, as bytes."""
     if not isinstance(value, Mapping):
-        raise InvalidMetadata(f"metadata is {_short(value)}; pass a dict")
+        raise InvalidMetadata(f"metadata is {shown(value)}; pass a dict")
     plain = dict(value)
     data = encode(plain, "metadata", InvalidMetadata)
     if len(data) > limits.max_metadata_bytes:
-        raise InvalidMetadata(f"metadata has {len(data)} bytes as JSON; at most {limits.max_metadata_bytes}: shorten it")
+        raise InvalidMetadata(
+            f"metadata has {len(data)} bytes as JSON; at most {limits.max_metadata_bytes}: shorten it"
+        )
     try:
         _reserved(plain, queue, limits)
     except (InvalidDuration, InvalidQueueName) as error:
@@ -133,12 +146,12 @@ def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits) -> None:
     for key in ("_max_messages_post_size", "_max_claim_count"):
         count = metadata.get(key, 1)
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InvalidMetadata(f"{key} is {_short(count)}; it is a whole number of at least 1: change it")
+            raise InvalidMetadata(f"{key} is {shown(count)}; it is a whole number of at least 1: change it")
     if "_dead_letter_queue" in metadata and queue_name(metadata["_dead_letter_queue"]) == queue:
         raise InvalidMetadata(f"_dead_letter_queue is the queue {queue!r} itself; name another queue")
     flavor = metadata.get("_flavor", "")
     if not isinstance(flavor, str):
-        raise InvalidMetadata(f"_flavor is {_short(flavor)}; it is the name of a flavor: pass a string")
+        raise InvalidMetadata(f"_flavor is {shown(flavor)}; it is the name of a flavor: pass a string")
 
 
 def batch(messages: object) -> Sequence[Any]:
@@ -150,14 +163,15 @@ def batch(messages: object) -> Sequence[Any]:
 
 def _text(value: object, what: str, shortest: int, longest: int, error: type[InvalidInput]) -> str:
     if not isinstance(value, str):
-        raise error(f"{what} is {_short(value)}, a {type(value).__name__}; pass a string")
+        raise error(f"{what} is {shown(value)}, a {type(value).__name__}; pass a string")
     if not shortest <= len(value) <= longest:
-        raise error(f"{what} {_short(value)} has {len(value)} characters; {shortest} to {longest} are allowed")
+        remedy = "shorten it" if value else "name one"
+        raise error(f"{what} {shown(value)} has {len(value)} characters; {shortest} to {longest} are allowed: {remedy}")
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise error(f"{what} {_short(value)} contains U+0000 or a lone surrogate; remove it")
-    return value
+        raise error(f"{what} {shown(value)} contains U+0000 or a lone surrogate; remove it")
+    return _plain(value)
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _plain(value: str) -> str:
+    """A str itself: a member of an enumeration that mixes str in would print differently in drivers."""
+    return str.__str__(value)

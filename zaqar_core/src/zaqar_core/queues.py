@@ -25,9 +25,10 @@ class Queues:
         """Whether this call made the queue; on one that exists nothing changes. Raises ``InvalidMetadata``."""
         key = self._context.key(name, project)
         data = validation.metadata({} if metadata is None else metadata, name, self._context.limits)
-        created = self._records.create(key, data)
-        self._forget(key)
-        return created
+        try:
+            return self._records.create(key, data)
+        finally:
+            self._forget(key)
 
     def exists(self, name: str, *, project: str | None = None) -> bool:
         """Whether the queue is registered."""
@@ -44,8 +45,10 @@ class Queues:
         """Replace the metadata whole. Raises ``QueueDoesNotExist``, ``InvalidMetadata``."""
         key = self._context.key(name, project)
         data = validation.metadata(metadata, name, self._context.limits)
-        found = self._records.set_metadata(key, data)
-        self._forget(key)
+        try:
+            found = self._records.set_metadata(key, data)
+        finally:
+            self._forget(key)
         if not found:
             raise _absent(name)
 
@@ -53,8 +56,10 @@ class Queues:
         """Delete the queue with its messages and claims; an unknown one is no error."""
         key = self._context.key(name, project)
         self._messages.purge(key)
-        self._records.delete(key)
-        self._forget(key)
+        try:
+            self._records.delete(key)
+        finally:
+            self._forget(key)
 
     def list(
         self,
@@ -72,7 +77,7 @@ class Queues:
             marker=_marker(marker),
             limit=validation.limit(limit, self._context.limits.max_queues_per_page),
             detailed=detailed,
-            prefix=validation.queue_name(prefix) if prefix else "",
+            prefix=validation.queue_prefix(prefix),
         )
 
     def count(self, *, project: str | None = None) -> int:
@@ -94,6 +99,7 @@ class Queues:
         return self._context.queues
 
     def _forget(self, key: QueueKey) -> None:
+        """After every change, one of unknown outcome too."""
         if self._context.metadata is not None:
             self._context.metadata.forget(key)
 

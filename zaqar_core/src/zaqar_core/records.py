@@ -7,7 +7,7 @@ from typing import Any
 
 from zaqar_core.contract import QueueKey, Record, RecordStore, Space, new_id
 from zaqar_core.encoding import decode
-from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
+from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from zaqar_core.models import Page, QueueEntry
 
 KIND = "queues"
@@ -73,10 +73,17 @@ class QueueRecords:
         try:
             return write(nonce) is not None
         except OutcomeUnknown:
-            record = self._records.get(_space(queue), queue.name)
-            if record is not None and record.nonce == nonce:
+            if self._holds(queue, nonce):
                 return True
             raise
+
+    def _holds(self, queue: QueueKey, nonce: str) -> bool:
+        """Whether the write of this nonce is seen to have taken effect; an error here would say that it did not."""
+        try:
+            record = self._records.get(_space(queue), queue.name)
+        except StorageError:
+            return False
+        return record is not None and record.nonce == nonce
 
 
 def _space(queue: QueueKey) -> Space:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -12,8 +13,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from zaqar_core.errors import InvalidOption, InvalidUri
 
+_STRAY = re.compile(r"[\x00-\x1f\x7f]")  # urlsplit drops some of these without a word
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
-_SECRET = re.compile(r"pass|secret|token|key\Z|credential", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|secret|token|key\Z|credential", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +39,28 @@ class Uri:
         scheme, colon, _ = text.partition("://")
         if not colon or not _SCHEME.match(scheme):
             # The text is not echoed: what is no URI may well be a password.
-            raise InvalidUri("a URI starts with a scheme in lower case and '://'; write for example sqlite:///queues.db")
+            raise InvalidUri(
+                "a URI starts with a scheme in lower case and '://'; write for example sqlite:///queues.db"
+            )
+        if _STRAY.search(text):
+            raise InvalidUri(
+                f"the {scheme} URI contains a control character; remove it, or write it as %0A or the like"
+            )
         try:
             parts = urlsplit(text)
-            pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+            path = unquote(parts.path, errors="strict")
+            pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), errors="strict")
         except ValueError as error:
-            raise InvalidUri(f"the {scheme} URI cannot be read: {type(error).__name__}; check it for stray characters") from None
+            raise InvalidUri(
+                f"the {scheme} URI cannot be read: {type(error).__name__}; check it for stray characters"
+            ) from None
         if parts.fragment:
             raise InvalidUri(f"the {scheme} URI has a fragment ('#...'); write a literal '#' as %23")
         options: dict[str, str] = {}
-        for name, value in [*pairs, *((name, _as_text(value)) for name, value in (extra or {}).items())]:
+        for name, value in [*pairs, *((name, _as_text(name, value)) for name, value in (extra or {}).items())]:
             if options.setdefault(name, value) != value:
                 raise InvalidOption(f"option {name!r} is given twice with different values; give it once")
-        return cls(scheme, parts.netloc, unquote(parts.path), options)
+        return cls(scheme, parts.netloc, path, options)
 
     @property
     def username(self) -> str | None:
@@ -69,7 +80,8 @@ class Uri:
         return self.authority.rpartition("@")[2]
 
     def __str__(self) -> str:
-        user = f"{self.username}:***@" if self.password is not None else f"{self.username}@" if self.username else ""
+        name = self.username or ""
+        user = f"{name}:***@" if self.password is not None else f"{name}@" if name else ""
         shown = "&".join(f"{n}={'***' if _SECRET.search(n) else v}" for n, v in self.options.items())
         return f"{self.scheme}://{user}{self.hosts}{self.path}" + (f"?{shown}" if shown else "")
 
@@ -99,8 +111,14 @@ def read_options(options: type[OptionsT], uri: Uri) -> OptionsT:
     return options(**{name: _convert(name, text, hints[name]) for name, text in uri.options.items()})
 
 
-def _as_text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _as_text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return str.__str__(value)  # a member of an enumeration by its value
+    if isinstance(value, int | float):
+        return str(value)
+    raise InvalidOption(f"option {name!r} is a {type(value).__name__}; pass a string, number or bool, or leave it out")
 
 
 def _convert(name: str, text: str, kind: Any) -> object:
@@ -111,13 +129,18 @@ def _convert(name: str, text: str, kind: Any) -> object:
         for choice in get_args(kind):
             if text.lower() == str(choice).lower():
                 return choice
-        raise InvalidOption(f"option {name}={shown} is none of {', '.join(map(str, get_args(kind)))}; choose one of them")
+        raise InvalidOption(
+            f"option {name}={shown} is none of {', '.join(map(str, get_args(kind)))}; choose one of them"
+        )
     if kind is bool:
         if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
             raise InvalidOption(f"option {name}={shown} is not true or false; write one of them")
         return text.lower() in ("true", "1", "yes")
     try:
-        return kind(text)
+        value: object = kind(text)
     except ValueError:
-        noun = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
-        raise InvalidOption(f"option {name}={shown} is not {noun}; write one") from None
+        value = None
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        noun = {int: "a whole number", float: "a finite number"}.get(kind, f"a {kind.__name__}")
+        raise InvalidOption(f"option {name}={shown} is not {noun}; write one")
+    return value

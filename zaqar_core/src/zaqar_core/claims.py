@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+import time
+from collections.abc import Iterable, Iterator, Sequence
 
 from zaqar_core import validation
 from zaqar_core.capabilities import Capability
@@ -16,7 +16,7 @@ from zaqar_core.contract import (
     StoredClaim,
     StoredMessage,
 )
-from zaqar_core.errors import ClaimDoesNotExist, Unsupported
+from zaqar_core.errors import ClaimDoesNotExist, StorageUnavailable, Unsupported
 from zaqar_core.limits import DEFAULT_CLAIM_GRACE, DEFAULT_CLAIM_TTL, DEFAULT_PAGE, MIN_DURATION
 from zaqar_core.models import Claim
 
@@ -52,12 +52,18 @@ class Claims:
         if dead_letters is None or most is None:
             return self._model(driver.create(key, ttl=ttl, grace=grace, limit=limit))
         target = QueueKey(key.project, dead_letters)
+        deadline = time.monotonic() + self._context.timeout
         while True:
             claim = driver.create(key, ttl=ttl, grace=grace, limit=limit, max_claim_count=most)
             if claim.id is not None and claim.exhausted:
                 self._bury(key, claim.id, claim.exhausted, target, metadata.get("_dead_letter_queue_messages_ttl"))
             if claim.messages or not claim.exhausted:
                 return self._model(claim)
+            if time.monotonic() >= deadline:
+                raise StorageUnavailable(
+                    f"queue {queue!r} gave nothing but dead letters for {self._context.timeout:g} s; those are moved: "
+                    "claim again, or with a larger limit"
+                )
 
     def get(self, queue: str, claim_id: str, *, project: str | None = None) -> Claim:
         """A live claim with the messages it still holds. Raises ``ClaimDoesNotExist``."""
@@ -128,19 +134,38 @@ class Claims:
         """Post dead letters, then delete them: a crash between may leave two copies, never none."""
         self._context.register(target)
         dedup = Capability.IDEMPOTENT_POST in self._context.capabilities
-        for client_id, run in groupby(dead, key=lambda message: message.client_id):
+        longest = self._context.limits.max_message_ttl
+        for run in self._posts(dead):
             letters = [
                 EncodedMessage(
                     message.body,
-                    float(ttl) if ttl is not None else max(message.ttl - message.age, MIN_DURATION),
+                    max(MIN_DURATION, float(min(message.ttl - message.age if ttl is None else ttl, longest))),
                     headers=message.headers,
                     dedup_id=f"dead:{message.id}" if dedup else None,
                 )
                 for message in run
             ]
-            self._messages.post(target, letters, client_id=client_id)
-        self._messages.delete(queue, [message.id for message in dead], claim_ids=[claim_id])
+            self._messages.post(target, letters, client_id=run[0].client_id)
+            self._messages.delete(queue, [message.id for message in run], claim_ids=[claim_id])
+
+    def _posts(self, dead: Sequence[StoredMessage]) -> Iterator[list[StoredMessage]]:
+        """Split dead letters into runs that one post may have: of one client, within the limits."""
+        limits = self._context.limits
+        most = min(limits.max_messages_per_post, limits.max_ids_per_call)
+        run: list[StoredMessage] = []
+        size = 0
+        for message in dead:
+            full = len(run) == most or size + len(message.body) > limits.max_post_bytes
+            if run and (full or message.client_id != run[0].client_id):
+                yield run
+                run, size = [], 0
+            run.append(message)
+            size += len(message.body)
+        if run:
+            yield run
 
 
 def _absent(queue: str, claim_id: str) -> ClaimDoesNotExist:
-    return ClaimDoesNotExist(f"no live claim {claim_id!r} on queue {queue!r}; it has expired or was released: claim again")
+    return ClaimDoesNotExist(
+        f"no live claim {claim_id!r} on queue {queue!r}; it has expired or was released: claim again"
+    )

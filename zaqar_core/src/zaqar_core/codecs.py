@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Any, Protocol
 
-from zaqar_core.errors import CodecError
+from zaqar_core.encoding import shown
+from zaqar_core.errors import CodecError, InvalidInput
 
 GROUP = "zaqar_core.codecs"
 """The entry-point group in which a distribution offers a codec: a name, and a class or function that makes one."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
+_REMEDIES = {"encode": "nothing was written: repair it", "decode": "connect with what it was written with"}
 _MARK = b"\0"
 # JSON never starts with a NUL byte, so a body that does was written by codecs, whose names follow:
 # NUL, names with commas in the order they were applied, NUL, the bytes.
@@ -35,10 +37,7 @@ class Codecs:
     """The codecs of a connection, applied in order to what is posted, and undone as each body says."""
 
     def __init__(self, codecs: Iterable[Codec | str] = ()) -> None:
-        self._chain = tuple(_find(codec) if isinstance(codec, str) else codec for codec in codecs)
-        for codec in self._chain:
-            if not _NAME.match(codec.name):
-                raise CodecError(f"codec name {codec.name!r} is not lower-case letters, digits, '_', '.', '-'; rename it")
+        self._chain = _chain(codecs)
         self._by_name = {codec.name: codec for codec in self._chain}
         if len(self._by_name) < len(self._chain):
             raise CodecError("two codecs of one name; name each once")
@@ -57,21 +56,42 @@ class Codecs:
         if not data.startswith(_MARK):
             return data
         names, _, data = data[1:].partition(_MARK)
-        for name in reversed(names.decode().split(",")):
+        for name in reversed(names.decode(errors="replace").split(",")):
             codec = self._by_name.get(name)
             if codec is None:
-                raise CodecError(f"a body was written with the codec {name!r}; connect with codecs=[{name!r}] to read it")
+                raise CodecError(
+                    f"a body was written with the codec {name!r}; connect with codecs=[{name!r}] to read it"
+                )
             data = _run(name, "decode", codec.decode, data)
         return data
+
+
+def _chain(codecs: Any) -> tuple[Codec, ...]:
+    """The codecs, those named found. Raises ``InvalidInput`` for what is none, ``CodecError`` for a bad one."""
+    if not isinstance(codecs, Iterable) or isinstance(codecs, str | bytes):
+        raise InvalidInput(f"codecs is {shown(codecs)}; pass a list of names and codecs")
+    chain = tuple(_find(codec) if isinstance(codec, str) else codec for codec in codecs)
+    for codec in chain:
+        if not all(hasattr(codec, part) for part in ("name", "encode", "decode")):
+            raise InvalidInput(f"{shown(codec)} is no codec: it lacks name, encode or decode; pass a zaqar_core.Codec")
+        if not isinstance(codec.name, str) or not _NAME.match(codec.name):
+            raise CodecError(
+                f"codec name {shown(codec.name)} is not lower-case letters, digits, '_', '.', '-'; rename it"
+            )
+    return chain
 
 
 def _run(name: str, step: str, function: Callable[[bytes], bytes], data: bytes) -> bytes:
     try:
         result: object = function(data)
     except Exception as error:
-        raise CodecError(f"codec {name!r} failed to {step} a body: {type(error).__name__}; nothing was written") from error
+        raise CodecError(
+            f"codec {name!r} failed to {step} a body: {type(error).__name__}; {_REMEDIES[step]}"
+        ) from error
     if not isinstance(result, bytes):
-        raise CodecError(f"codec {name!r} returned {type(result).__name__} from {step}; it must return bytes")
+        raise CodecError(
+            f"codec {name!r} returned {type(result).__name__} from {step}; it must return bytes: repair it"
+        )
     return result
 
 
@@ -79,9 +99,16 @@ def _find(name: str) -> Codec:
     found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:
         known = ", ".join(sorted(entry.name for entry in entry_points(group=GROUP))) or "none"
-        raise CodecError(f"no codec is called {name!r}; installed are: {known}")
+        raise CodecError(f"no codec is called {name!r}; installed are: {known}; install its distribution")
+    if len(found) > 1:
+        owners = " and ".join(sorted(entry.dist.name if entry.dist else entry.value for entry in found))
+        raise CodecError(f"{owners} both offer a codec {name!r}; uninstall all but one, or pass the object itself")
     try:
         codec: Codec = found[0].load()()
     except Exception as error:
-        raise CodecError(f"codec {name!r} is installed but cannot be loaded: {error}; reinstall its distribution") from error
+        raise CodecError(
+            f"codec {name!r} is installed but cannot be loaded: {error}; reinstall its distribution"
+        ) from error
+    if getattr(codec, "name", name) != name:
+        raise CodecError(f"the codec installed as {name!r} calls itself {codec.name!r}; report it to its authors")
     return codec

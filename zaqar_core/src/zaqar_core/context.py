@@ -31,6 +31,7 @@ class Context:
     metadata: MetadataCache | None
     project: str
     client_id: str = field(repr=False)
+    timeout: float
     closed: bool = False
 
     def key(self, queue: str, project: str | None) -> QueueKey:
@@ -63,8 +64,10 @@ class Context:
     def register(self, queue: QueueKey) -> None:
         """Make sure that the queue is registered."""
         if self.queues is not None and self.metadata is not None and self.metadata.get(queue) is None:
-            self.queues.create(queue, b"{}")
-            self.metadata.forget(queue)
+            try:
+                self.queues.create(queue, b"{}")
+            finally:
+                self.metadata.forget(queue)
 
     def message(self, stored: StoredMessage) -> Message:
         """The application's view of a stored message. Raises ``CodecError``."""

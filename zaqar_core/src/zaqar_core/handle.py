@@ -160,13 +160,17 @@ class ClaimedMessages:
     def release(self, *, delay: float = 0) -> None:
         """Give back all messages that were not deleted. Twice is once."""
         if self._held:
-            self._release([*self._held], delay)
+            self._release(None, delay)
+            self._held.clear()
 
-    def _release(self, ids: list[str], delay: float) -> None:
+    def _release_one(self, message_id: str, delay: float) -> None:
+        self._release([message_id], delay)
+        self._held.discard(message_id)
+
+    def _release(self, ids: list[str] | None, delay: float) -> None:
+        queue = self._queue
         if self.id is not None:
-            queue = self._queue
             queue._claims.delete(queue.name, self.id, message_ids=ids, delay=delay, project=queue._project)
-            self._held.difference_update(ids)
 
     def _delete(self, message_id: str) -> None:
         queue = self._queue
@@ -209,4 +213,4 @@ class ClaimedMessage(Message):
 
     def release(self, *, delay: float = 0) -> None:
         """Give this message back now, or ``delay`` seconds from now."""
-        self.claim._release([self.id], delay)
+        self.claim._release_one(self.id, delay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from zaqar_core.claims import Claims
 from zaqar_core.codecs import Codec, Codecs
 from zaqar_core.context import Context
 from zaqar_core.contract import Driver, new_id
+from zaqar_core.encoding import shown
 from zaqar_core.errors import InvalidInput, StorageError, Unsupported
 from zaqar_core.handle import Queue
 from zaqar_core.limits import Limits
@@ -56,8 +58,8 @@ def connect(
     connect_timeout = validation.duration(connect_timeout, "connect_timeout", 0.001, _LONGEST_TIMEOUT)
     timeout = validation.duration(timeout, "timeout", 0.001, _LONGEST_TIMEOUT)
     metadata_ttl = validation.duration(metadata_ttl, "metadata_ttl", 0.0, _LONGEST_TIMEOUT)
-    if isinstance(codecs, str):
-        raise InvalidInput(f"codecs is the string {codecs!r}; pass a list: codecs=[{codecs!r}]")
+    if limits is not None and not isinstance(limits, Limits):
+        raise InvalidInput(f"limits is {shown(limits)}; pass zaqar_core.Limits(...) or None")
     chain = Codecs(codecs)
     data_uri = Uri.parse(uri, options)
     control_uri = data_uri if control is None or control == uri else Uri.parse(control)
@@ -80,6 +82,7 @@ def connect(
             limits=limits or Limits(),
             codecs=chain,
             metadata_ttl=metadata_ttl,
+            timeout=timeout,
         )
     except BaseException:
         control_driver.close()
@@ -107,6 +110,7 @@ class Storage:
         limits: Limits,
         codecs: Codecs,
         metadata_ttl: float,
+        timeout: float,
     ) -> None:
         if driver.messages is None:
             raise Unsupported(f"{type(driver).__name__} offers no messages; use it as control='...' of another backend")
@@ -125,6 +129,7 @@ class Storage:
             metadata=MetadataCache(records, metadata_ttl) if records is not None else None,
             project=project,
             client_id=client_id,
+            timeout=timeout,
         )
         self.messages = Messages(self._context, driver.messages)
         self.claims = Claims(self._context, driver.claims, driver.messages)
@@ -133,6 +138,7 @@ class Storage:
     def queue(self, name: str, *, project: str | None = None, client_id: str | None = None) -> Queue:
         """A handle on one queue."""
         self._context.key(name, project)
+        self._context.client_or(client_id)
         return Queue(self.messages, self.claims, name, project=project, client_id=client_id)
 
     @property
@@ -183,8 +189,9 @@ class Storage:
     def close(self) -> None:
         """Let go of all connections. Every later call raises ``StorageClosed``; closing twice is closing once."""
         self._context.closed = True
-        for driver in self._drivers:
-            driver.close()
+        with ExitStack() as each:  # also when closing the other fails
+            for driver in self._drivers:
+                each.callback(driver.close)
 
     @property
     def _drivers(self) -> tuple[Driver, ...]:

@@ -81,7 +81,8 @@ class Database:
     @property
     def closed(self) -> bool:
         """Whether no connection is or will be open."""
-        return self._closed and not self._in_flight
+        with self._state:  # Closing happens under it.
+            return self._closed and not self._in_flight
 
     def _until(self, deadline: float, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
         tries = 0

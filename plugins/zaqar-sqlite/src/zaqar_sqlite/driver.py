@@ -94,7 +94,7 @@ def _create(path: Path) -> None:
         return
     try:
         # SQLite does it, not we: closing a plain file here would drop locks held through SQLite on the same one.
-        sqlite3.connect(path, timeout=0).execute("PRAGMA user_version").connection.close()
+        sqlite3.connect(path).close()
     except sqlite3.Error as error:
         raise StorageUnavailable(f"{path.name!r} cannot be made; check its folder's permissions") from error
 

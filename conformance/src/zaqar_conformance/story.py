@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from zaqar_conformance.history import Operation
@@ -183,8 +184,7 @@ class Story:
 
     def _find_active(self, message: str, settle: float) -> Iterator[Interval]:
         post = self.posts[message]
-        gone = [*self._removals[message], *self.pops_of.get(message, ()), *self._purges, *self.unknown_pops]
-        end = min([self.expires(message), *(operation.start for operation in gone)])
+        end = self._surely_there_until(message)
         taken = [
             Interval(claim.start, self.over_by(claim, message, settle)) for claim in self.claims_of.get(message, ())
         ]
@@ -252,29 +252,44 @@ class Story:
         parts = (counts["free"], counts["claimed"], counts["delayed"])
         if min(parts) < 0 or sum(parts) != counts["total"]:
             return f"statistics that do not add up: {counts}"
-        surely = possibly = free = claimed = 0
-        for message, post in self.posts.items():
-            if post.start > call.end:
-                continue
-            removal = self.removed(message)
-            possibly += removal is None or removal.end >= call.start
-            if post.end < call.start and call.end < self.expires(message):
-                taken = [*self._removals[message], *self.pops_of.get(message, ()), *self._purges, *self.unknown_pops]
-                surely += all(each.start > call.end for each in taken)
-                free += self.is_active(message, call)
-                claimed += any(
-                    claim.end <= call.start and call.end <= self.held_until(claim, message)
-                    for claim in self.claims_of.get(message, ())
-                )
-        possibly += sum(post.arguments["count"] for post in self._unsure_posts if post.start <= call.end)
-        for name, least in (("total", surely), ("free", free), ("claimed", claimed)):
+        for name, intervals in self._sure.items():
+            least = sum(start < call.start and call.end < end for start, end in intervals)
             if counts[name] < least:
                 return (
                     f"statistics say {name}={counts[name]}; during the whole call there were {least} at least: {counts}"
                 )
-        if counts["total"] > possibly:
-            return f"statistics say total={counts['total']}, there were never more than {possibly}: {counts}"
+        most = sum(start <= call.end and call.start <= end for start, end in self._possible)
+        most += sum(post.arguments["count"] for post in self._unsure_posts if post.start <= call.end)
+        if counts["total"] > most:
+            return f"statistics say total={counts['total']}, there were never more than {most}: {counts}"
         return None
+
+    @cached_property
+    def _sure(self) -> dict[str, list[Interval]]:
+        """When each message was provably there, active, and claimed."""
+        return {
+            "total": [Interval(post.end, self._surely_there_until(message)) for message, post in self.posts.items()],
+            "free": [interval for message in self.posts for interval in self.active(message)],
+            "claimed": [
+                Interval(claim.end, self.held_until(claim, message))
+                for message, claims in self.claims_of.items()
+                for claim in claims
+            ],
+        }
+
+    @cached_property
+    def _possible(self) -> list[Interval]:
+        """When each message may have been there."""
+        gone = {message: self.removed(message) for message in self.posts}
+        return [
+            Interval(post.start, NEVER if (removal := gone[message]) is None else removal.end)
+            for message, post in self.posts.items()
+        ]
+
+    def _surely_there_until(self, message: str) -> int:
+        gone = [*self._removals[message], *self.pops_of.get(message, ()), *self._purges, *self.unknown_pops]
+        first: int = min((operation.start for operation in gone), default=NEVER)
+        return min(first, self.expires(message))
 
     @property
     def whole_looks(self) -> list[Operation]:

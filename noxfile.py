@@ -29,7 +29,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def check(session: nox.Session) -> None:
-    """Everything that CI asks of a change: lint, types, docs, the suite on every target, tests, coverage."""
+    """Everything that CI asks of a change besides the suite itself: lint, types, docs, tests, coverage."""
     install(session, "lint", "types", "docs", "tests")
     run_lint(session)
     run_types(session)

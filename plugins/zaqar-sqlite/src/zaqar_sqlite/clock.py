@@ -6,8 +6,8 @@ import time
 
 
 def wall_ms() -> int:
-    """Milliseconds since 1970. It may jump; what the database makes of it never runs backwards."""
-    return time.time_ns() // 1_000_000
+    """Milliseconds since 1970, from the operating system. It may jump; what the database makes of it never goes back."""
+    return time.clock_gettime_ns(time.CLOCK_REALTIME) // 1_000_000
 
 
 def to_ms(seconds: float) -> int:

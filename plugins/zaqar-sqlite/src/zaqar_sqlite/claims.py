@@ -11,7 +11,7 @@ from typing import Final
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
 from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
-from zaqar_sqlite.ids import new_tokens, to_id
+from zaqar_sqlite.ids import new_tokens, seq_of, to_id
 from zaqar_sqlite.settle import read, write
 from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, QueueTransaction, json_list
 
@@ -126,7 +126,7 @@ class SqliteClaims(ClaimController):
                 values["until"] = transaction.now + to_ms(delay)
             if message_ids is not None:
                 statement += _ONLY
-                values["ids"] = json.dumps(list(message_ids))
+                values["ids"] = json.dumps([some_id for some_id in message_ids if seq_of(some_id) is not None])
             released = transaction.connection.execute(statement, values).rowcount
             transaction.counts[CLAIMED] -= released
             transaction.counts[state] += released

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import zaqar_core
 from zaqar_core import Capability
 
 ROOT = Path(__file__).parents[1]
@@ -50,3 +51,10 @@ def test_paths_of_somebodys_machine_are_nowhere() -> None:
         if re.search(rb"(?<![\w.])/(root|home|Users|work)/\w", path.read_bytes())
     ]
     assert found == []
+
+
+def test_reference_lists_every_public_name() -> None:
+    page = (ROOT / "docs/api-core.md").read_text("utf-8")
+    for name in zaqar_core.__all__:
+        whole_module = f".. automodule:: {getattr(zaqar_core, name).__module__}\n"
+        assert f":: zaqar_core.{name}" in page or whole_module in page, name

@@ -152,11 +152,17 @@ class Messages:
         limits = self._context.limits
         default_ttl = min(metadata.get("_default_message_ttl", DEFAULT_MESSAGE_TTL), limits.max_message_ttl)
         ttl = validation.duration(
-            default_ttl if message.ttl is None else message.ttl, "ttl", MIN_DURATION, limits.max_message_ttl
+            default_ttl if message.ttl is None else message.ttl,
+            f"ttl of message {index}",
+            MIN_DURATION,
+            limits.max_message_ttl,
         )
         default_delay = metadata.get("_default_message_delay", 0.0)
         delay = validation.duration(
-            default_delay if message.delay is None else message.delay, "delay", 0.0, limits.max_message_delay
+            default_delay if message.delay is None else message.delay,
+            f"delay of message {index}",
+            0.0,
+            limits.max_message_delay,
         )
         if delay >= ttl:
             raise InvalidDuration(
@@ -165,7 +171,7 @@ class Messages:
         if delay > 0:
             self._context.need(Capability.DELAY, f"a delay of {delay:g} s")
         if message.dedup_id is not None:
-            validation.dedup_id(message.dedup_id)
+            validation.dedup_id(message.dedup_id, f"dedup id of message {index}")
             self._context.need(Capability.IDEMPOTENT_POST, "a dedup_id")
         body = self._context.codecs.encode(encode(message.body, f"the body of message {index}", InvalidBody))
         if len(body) > limits.max_body_bytes:
@@ -173,7 +179,8 @@ class Messages:
                 f"the body of message {index} has {len(body)} bytes; at most {limits.max_body_bytes} are allowed: "
                 "store it elsewhere and post a reference"
             )
-        return EncodedMessage(body, ttl, delay, validation.headers(message.headers), message.dedup_id)
+        headers = validation.headers(message.headers, f"headers of message {index}")
+        return EncodedMessage(body, ttl, delay, headers, message.dedup_id)
 
     def _check_size(self, encoded: builtins.list[EncodedMessage], metadata: Mapping[str, Any]) -> None:
         size = sum(len(message.body) for message in encoded)

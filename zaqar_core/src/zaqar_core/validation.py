@@ -50,9 +50,9 @@ def client_id(value: object) -> str:
     return _text(value, "client id", 1, bounds.MAX_CLIENT_ID, InvalidClientId)
 
 
-def dedup_id(value: object) -> str:
+def dedup_id(value: object, what: str = "dedup id") -> str:
     """1 to 128 characters."""
-    return _text(value, "dedup id", 1, bounds.MAX_DEDUP_ID, InvalidDedupId)
+    return _text(value, what, 1, bounds.MAX_DEDUP_ID, InvalidDedupId)
 
 
 def duration(value: object, what: str, minimum: float, maximum: float) -> float:
@@ -99,20 +99,20 @@ def identifiers(values: object, what: str, maximum: int) -> list[str]:
     return found
 
 
-def headers(value: object) -> Mapping[str, str]:
+def headers(value: object, what: str = "headers") -> Mapping[str, str]:
     """Strings to strings, at most 4 KiB as JSON."""
     if not isinstance(value, Mapping):
-        raise InvalidHeaders(f"headers is {shown(value)}; pass a dict of strings to strings")
+        raise InvalidHeaders(f"{what} is {shown(value)}; pass a dict of strings to strings")
     if not value:
         return {}
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
-            raise InvalidHeaders(f"header {shown(name)} has the value {shown(text)}; both are strings: convert them")
+            raise InvalidHeaders(f"{what}: {shown(name)} has the value {shown(text)}; both are strings: convert them")
     plain = dict(value)
-    size = len(encode(plain, "headers", InvalidHeaders))
+    size = len(encode(plain, what, InvalidHeaders))
     if size > bounds.MAX_HEADERS_BYTES:
         raise InvalidHeaders(
-            f"headers have {size} bytes as JSON; at most {bounds.MAX_HEADERS_BYTES}: move some to the body"
+            f"{what} have {size} bytes as JSON; at most {bounds.MAX_HEADERS_BYTES}: move some to the body"
         )
     return plain
 

@@ -219,7 +219,7 @@ def paced(scenario: Callable[[float], bool]) -> None:
 _URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+")
 
 
-def ensure_opaque(ids: Sequence[str], requirement: str, what: str) -> None:
+def ensure_opaque(ids: Sequence[Any], requirement: str, what: str) -> None:
     """The ids are URL-safe, differ, and are too random to be guessed; some hundreds are needed to tell."""
     for one in ids:
         ensure(

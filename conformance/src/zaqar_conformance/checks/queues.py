@@ -273,7 +273,7 @@ def queue_list_detailed_has_metadata(env: Env) -> None:
 @check("QUE-006")
 def queue_list_by_prefix(env: Env) -> None:
     """``prefix`` chooses by plain text, wherever the page begins: no character of it is a wildcard, case counts."""
-    names = "% %b * A [a] \\ \\% _ _b a a% a_ ab abc ac b b_ b_c bxc".split()
+    names = ["%", "%b", "*", "A", "[a]", "\\", "\\%", "_", "_b", "a", "a%", "a_", "ab", "abc", "ac", "b_", "b_c", "bxc"]
     for name in names:
         env.storage.queues.create(name)
     _see_names(env, sorted(names), "QUE-006", "after they were made")

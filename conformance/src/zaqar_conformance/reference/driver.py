@@ -53,9 +53,9 @@ class ReferenceDriver(Driver):
             raise InvalidUri(f"{uri} is no store in memory; write memory://name")
         with _stores_lock:
             if uri.hosts not in _stores and not options.create:
-                raise StorageUnavailable(f"no store {uri.hosts!r} in this process; open it with create=true first") from (
-                    KeyError(uri.hosts)
-                )
+                raise StorageUnavailable(
+                    f"no store {uri.hosts!r} in this process; open it with create=true first"
+                ) from (KeyError(uri.hosts))
             return cls(_stores.setdefault(uri.hosts, State()))
 
     @property

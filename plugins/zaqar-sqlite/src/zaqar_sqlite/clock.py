@@ -6,7 +6,7 @@ import time
 
 
 def wall_ms() -> int:
-    """Milliseconds since 1970, from the operating system. It may jump; what the database makes of it never goes back."""
+    """Milliseconds since 1970 by the operating system. They may jump; the database's own clock never goes back."""
     return time.clock_gettime_ns(time.CLOCK_REALTIME) // 1_000_000
 
 

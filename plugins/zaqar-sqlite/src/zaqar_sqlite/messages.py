@@ -31,9 +31,10 @@ _INSERT: Final = """
     INSERT INTO messages (seq, queue, state, position, due_at, posted_at, expires_at, token, client_id, headers, body)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_BY_SEQ: Final = f"SELECT {COLUMNS} FROM messages WHERE seq IN (SELECT value FROM json_each(?)) AND queue = ?"
+# "+queue": the plus keeps SQLite from searching the whole queue by an index instead of the few rows by number.
+_BY_SEQ: Final = f"SELECT {COLUMNS} FROM messages WHERE seq IN (SELECT value FROM json_each(?)) AND +queue = ?"
 _HOLDERS: Final = """
-    SELECT seq, token, state, claim FROM messages WHERE seq IN (SELECT value FROM json_each(?)) AND queue = ?
+    SELECT seq, token, state, claim FROM messages WHERE seq IN (SELECT value FROM json_each(?)) AND +queue = ?
 """
 _DELETE: Final = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
 _POP: Final = f"""

@@ -58,8 +58,8 @@ def load_driver(scheme: str) -> type[Driver]:
     version = getattr(driver, "contract", None)
     if version != CONTRACT:
         raise ContractMismatch(
-            f"{distribution(entry)} speaks contract {version!r}, this zaqar-core speaks {CONTRACT}; "
-            "install versions of the two that fit"
+            f"the driver for {scheme!r} ({distribution(entry)}) speaks contract {version!r}, this zaqar-core speaks "
+            f"{CONTRACT}; install versions of the two that fit"
         )
     return driver
 

@@ -45,7 +45,8 @@ def capabilities_are_of_the_vocabulary(env: Env) -> None:
         ensure(
             isinstance(found, frozenset | set), "CAP-001", f"{name} is a {type(found).__name__}, expected a frozenset"
         )
-        strange = sorted(repr(each) for each in found if not isinstance(each, Capability))
+        members: list[object] = [*found]
+        strange = sorted(repr(each) for each in members if not isinstance(each, Capability))
         ensure(not strange, "CAP-001", f"{name} holds what is no Capability: {', '.join(strange)}")
     beyond = ", ".join(sorted(declared - possible))
     ensure(not beyond, "CAP-001", f"capabilities holds {beyond}, which possible_capabilities does not")
@@ -157,11 +158,10 @@ def release_with_a_delay_needs_delay(env: Env) -> None:
 
 @check("CAP-004")
 def ping_answers(env: Env) -> None:
-    """``ping`` and ``is_alive`` answer while the datastore lives, for many connections, on an idle one and a used one."""
+    """``ping`` and ``is_alive`` answer while the datastore lives, on connections used and unused."""
     for storage in (env.storage, env.connect(), env.connect()):
         for _ in range(3):
-            answer: object = storage.driver.ping()  # type: ignore[func-returns-value]  # which is what is asked
-            ensure_equal(answer, None, "CAP-004", "the answer of ping, which is no error and no value")
+            storage.driver.ping()
             ensure_equal(storage.is_alive(), True, "CAP-004", "is_alive while the datastore lives")
         ensure_equal(storage.messages.stats(env.queue()), QueueStats(), "CAP-004", "stats of an unknown queue")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from zaqar_conformance.check import check, ensure, ensure_equal, ensure_raises
-from zaqar_conformance.checks._installed import Installation, installation
+from zaqar_conformance.checks._installed import installation
 from zaqar_conformance.env import Env
 from zaqar_core import NewMessage, Storage, connect
 from zaqar_core.contract import Driver, new_id
@@ -205,15 +205,16 @@ def planes_in_two_backends(env: Env) -> None:
 @check("REG-004")
 def planes_on_one_uri_open_one_driver(env: Env) -> None:
     """Both planes on one URI open and close one driver, however the URI comes; on two, two."""
+    one, other = f"counting://{new_id()}", f"counting://{new_id()}"
+    cases: list[tuple[str, dict[str, object], int]] = [
+        ("no control", {}, 1),
+        ("the same URI", {"control": one}, 1),
+        ("the same URI with its option as a keyword", {"control": f"{one}?create=true", "create": True}, 1),
+        ("another URI", {"control": other}, 2),
+    ]
     with installation() as installed:
         module = installed.add("counting-queue", {"counting": "{module}:Counting"}, source=_COUNTING)
-        one, other = f"counting://{new_id()}", f"counting://{new_id()}"
-        for what, options, expected in (
-            ("no control", {}, 1),
-            ("the same URI", {"control": one}, 1),
-            ("the same URI with its option as a keyword", {"control": f"{one}?create=true", "create": True}, 1),
-            ("another URI", {"control": other}, 2),
-        ):
+        for what, options, expected in cases:
             before = len(_module(module).opened) if installed.imported(module) else 0
             with _connect(one, options) as storage:
                 opened = len(_module(module).opened) - before
@@ -274,6 +275,3 @@ def _module(name: str) -> _Counters:
 
     module: object = import_module(name)
     return module  # type: ignore[return-value]
-
-
-__all__ = ["Installation"]

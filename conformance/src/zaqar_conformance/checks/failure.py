@@ -1,0 +1,487 @@
+"""Failure: a datastore that is not there, or serves nobody; a client that is closed; options that are wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from zaqar_conformance.check import Violation, check, ensure, ensure_equal, ensure_raises
+from zaqar_conformance.env import Env
+from zaqar_core import Capability, NewMessage, Storage
+from zaqar_core.contract import Driver
+from zaqar_core.errors import InvalidOption, StorageClosed, StorageError, StorageUnavailable, ZaqarError
+from zaqar_core.uri import Uri
+
+_TIMEOUT = 0.5
+_SLACK = 1.5
+"""Seconds that a call may take beyond its ``timeout``: for a machine that is busy, and for a second look after an
+unknown outcome."""
+
+_CONNECT_TIMEOUT = 1.0
+
+Call = tuple[str, Callable[[], object]]
+
+
+@check("FAI-001")
+def unreachable_backend_is_unavailable(env: Env) -> None:
+    """Connecting where no datastore is raises ``StorageUnavailable`` in time, its cause chained, and leaves nothing."""
+    uri = env.target.unreachable_uri()
+    for _ in range(2):
+        began = time.monotonic()
+        what = "connect to a datastore that is not there"
+        call = partial(env.connect, uri=uri, connect_timeout=_CONNECT_TIMEOUT)
+        raised = ensure_raises(StorageUnavailable, "FAI-001", what, call)
+        took = time.monotonic() - began
+        ensure(
+            took <= _CONNECT_TIMEOUT + _SLACK,
+            "FAI-001",
+            f"{what}, connect_timeout={_CONNECT_TIMEOUT}: it raised after {took:.1f} s",
+        )
+        ensure(raised.__cause__ is not None, "FAI-001", f"{what}: the error has no cause chained: {raised!r}")
+        ensure(str(raised), "FAI-001", f"{what}: the error has no text: {raised!r}")
+
+
+@check("FAI-001")
+def unreachable_backend_harms_no_other_connection(env: Env) -> None:
+    """A connection that fails leaves those that are open, to a datastore that is there, as they were."""
+    queue, uri = env.queue(), env.target.unreachable_uri()
+    env.storage.messages.post(queue, [NewMessage(1)])
+    call = partial(env.connect, uri=uri, connect_timeout=_CONNECT_TIMEOUT)
+    ensure_raises(StorageUnavailable, "FAI-001", "connect to a datastore that is not there", call)
+    ensure_equal(env.storage.is_alive(), True, "FAI-001", "is_alive of an open connection beside one that failed")
+    env.see(
+        lambda: env.connect().messages.stats(queue).total,
+        lambda total: total == 1,
+        "FAI-001",
+        "messages seen by a connection opened after one that failed, expected 1",
+    )
+
+
+@check("FAI-002", destructive=True)
+def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
+    """While the datastore serves nobody every method ends in time: with ``StorageUnavailable``, or the answer."""
+    calls = _calls_of_a_client_each(env)
+    with env.target.blocked(env.uri):
+        _all_end_in_time([*calls, ("connect", partial(env.connect, connect_timeout=_TIMEOUT, timeout=_TIMEOUT))])
+    env.wait_for(
+        env.storage.is_alive,
+        bool,
+        "FAI-002",
+        "is_alive once the datastore serves again, expected True",
+    )
+
+
+@check("FAI-002", destructive=True)
+def blocked_datastore_refuses_writes(env: Env) -> None:
+    """A post to a datastore that serves nobody raises ``StorageUnavailable``, each time, and works afterwards."""
+    queue, client = env.queue(), env.connect(timeout=_TIMEOUT)
+    client.messages.post(queue, [NewMessage("before")])
+    with env.target.blocked(env.uri):
+        for attempt in (1, 2):
+            call = partial(client.messages.post, queue, [NewMessage("meanwhile")])
+            ensure_raises(
+                StorageUnavailable,
+                "FAI-002",
+                f"post {attempt} to a datastore that serves nobody",
+                partial(_in_time, call),
+            )
+    env.wait_for(
+        lambda: _post_again(client, queue),
+        bool,
+        "FAI-002",
+        "a post by the same client once the datastore serves again, expected to succeed",
+    )
+    env.see(
+        lambda: {message.body for message in client.messages.list(queue).items},
+        lambda seen: {"before", "after"} <= seen,
+        "FAI-002",
+        "messages once the datastore serves again, expected 'before' and 'after' among them",
+    )
+
+
+@check("FAI-002", destructive=True)
+def killed_datastore_ends_every_method_in_time(env: Env) -> None:
+    """When the datastore is gone every method raises ``StorageUnavailable`` in time; once it is back they go on."""
+    if env.target.embedded:
+        env.note("an embedded backend has no server that could be gone")
+        return
+    calls = _calls_of_a_client_each(env)
+    env.target.kill()
+    _all_end_in_time([*calls, ("connect", partial(env.connect, connect_timeout=_TIMEOUT, timeout=_TIMEOUT))])
+    env.target.restart()
+    env.wait_for(env.storage.is_alive, bool, "FAI-002", "is_alive of a client from before, once the datastore is back")
+
+
+@check("FAI-003")
+def closed_storage_raises_from_every_method(env: Env) -> None:
+    """After ``close`` every method raises ``StorageClosed``, also of handles and open claims, or with wrong input."""
+    storage = env.connect()
+    calls = [call for make in (_message_calls, _queue_calls, _storage_calls) for call in make(storage, env)]
+    handle = storage.queue(env.queue())
+    calls += [
+        ("handle.post", lambda: handle.post(1)),
+        ("handle.list", handle.list),
+        ("handle.stats", handle.stats),
+        ("handle.purge", handle.purge),
+        ("storage.queue", lambda: storage.queue("q")),
+        ("storage.capabilities_for", lambda: storage.capabilities_for("q")),
+        ("messages.post with a wrong queue", lambda: storage.messages.post("", [])),
+    ]
+    if env.declares(Capability.POP):
+        calls.append(("handle.pop", handle.pop))
+    if env.declares(Capability.CLAIMS):
+        handle.post("claimed")
+        held = env.see(
+            lambda: handle.claim(ttl=60, grace=0), lambda claim: len(claim) == 1, "FAI-003", "a claim of one message"
+        )
+        [message] = held
+        calls += [
+            ("handle.claim", handle.claim),
+            ("handle.claim with wait", lambda: handle.claim(wait=60)),
+            ("handle.consume", lambda: next(handle.consume())),
+            ("renew of an open claim", held.renew),
+            ("delete of a claimed message", message.delete),
+            ("release of a claimed message", message.release),
+            ("release of an open claim", held.release),
+            *_claim_calls(storage, env),
+        ]
+    storage.close()
+    for what, call in calls:
+        ensure_raises(StorageClosed, "FAI-003", f"{what} after close", call)
+    ensure("closed" in repr(storage), "FAI-003", f"repr of a closed Storage does not say so: {storage!r}")
+
+
+@check("FAI-003")
+def close_twice_is_once(env: Env) -> None:
+    """``close`` may be called again, of the ``Storage`` and of its driver, from many threads at once too."""
+    storage = env.connect()
+    for _ in range(3):
+        storage.close()
+    storage.driver.close()
+    shared = env.connect()
+    shared.messages.stats(env.queue())
+    env.threads(8, lambda _: shared.close(), within=20)
+    env.threads(8, lambda _: shared.driver.close(), within=20)
+    ensure_raises(StorageClosed, "FAI-003", "stats after close", lambda: shared.messages.stats("q"))
+    with env.connect() as inner:
+        inner.close()
+
+
+@check("FAI-003")
+def close_of_one_client_leaves_the_others(env: Env) -> None:
+    """Closing one client closes no other of the same backend, made before or after, in whatever thread."""
+    queue, before, closing = env.queue(), env.connect(), env.connect()
+    for client in (before, closing):
+        client.messages.post(queue, [NewMessage(1)])
+    closing.close()
+    after = env.connect()
+    for client in (before, after, env.storage):
+        client.messages.post(queue, [NewMessage(1)])
+    env.see(
+        lambda: [client.messages.stats(queue).total for client in (before, after, env.storage)],
+        lambda seen: seen == [5, 5, 5],
+        "FAI-003",
+        "messages that three open clients see after 5 posts, one by a client closed since, expected 5 each",
+    )
+
+
+@check("FAI-003")
+def close_while_others_work(env: Env) -> None:
+    """Calls under way while another thread closes answer or raise an error of the storage, then ``StorageClosed``."""
+    for _ in range(3):
+        storage, queue = env.connect(), env.queue()
+        for error in env.threads(4, _Closing(storage, queue), within=30)[1:]:
+            ensure(
+                isinstance(error, StorageError),
+                "FAI-003",
+                f"a call while another thread closes: expected StorageClosed (or another StorageError), got {error!r}",
+            )
+        call = partial(storage.messages.post, queue, [NewMessage(1)])
+        ensure_raises(StorageClosed, "FAI-003", "post after close", call)
+
+
+class _Closing:
+    """Work of threads: the first closes once the others have got going; those give the error that ended them."""
+
+    def __init__(self, storage: Storage, queue: str) -> None:
+        self._storage = storage
+        self._queue = queue
+        self._rounds = threading.Semaphore(0)
+
+    def __call__(self, index: int) -> Exception | None:
+        if index:
+            return self._work()
+        for _ in range(6):
+            self._rounds.acquire(timeout=5)
+        self._storage.close()
+        return None
+
+    def _work(self) -> Exception:
+        try:
+            for number in range(100_000):
+                self._storage.messages.post(self._queue, [NewMessage(number)])
+                self._storage.messages.list(self._queue)
+                self._rounds.release()
+        except Exception as error:
+            return error
+        return RuntimeError("100 000 posts and no end")
+
+
+@check("FAI-011")
+def unknown_option_is_refused(env: Env) -> None:
+    """A URI option that the driver does not know raises ``InvalidOption`` that names it and the closest known one."""
+    text = str(_refused(env, "conformance_no_such_option", "1"))
+    known = _known_options(env)
+    if not known:
+        env.note("the driver takes no options: there is no closest match")
+    for name in known:
+        ensure(
+            name in text, "FAI-011", f"the error of an option like no other does not name the known {name!r}: {text}"
+        )
+        for misspelt in (name[:-1] + name[-1] * 2, name[1:], f"{name}s"):
+            if misspelt not in known:
+                text_of = str(_refused(env, misspelt, "1"))
+                ensure(
+                    re.search(rf"\b{name}\b", text_of),
+                    "FAI-011",
+                    f"the error of the option {misspelt!r} does not name the closest, {name!r}: {text_of}",
+                )
+        capital = name.upper()
+        ensure(
+            capital in str(_refused(env, capital, "1")), "FAI-011", f"the error does not name the option {capital!r}"
+        )
+
+
+@check("FAI-011")
+def wrong_option_value_is_refused(env: Env) -> None:
+    """A value that an option does not take raises ``InvalidOption`` that names the option, from URI and keyword."""
+    typed = _typed_options(env)
+    for name in _known_options(env):
+        for value in ("no such value", "", "\U0001f600", "nan", "-1e999"):
+            try:
+                _connect_with(env, name, value).close()
+            except InvalidOption as refused:
+                ensure(
+                    name in str(refused),
+                    "FAI-011",
+                    f"the error of {name}={value!r} does not name the option: {refused}",
+                )
+                continue
+            except ZaqarError as other:
+                seen = f"got {type(other).__name__}: {other}"
+            else:
+                seen = "it opened"
+            what = f"connect with {name}={value!r}, an option of the type {typed.get(name)}"
+            ensure(name not in typed, "FAI-011", f"{what}: expected InvalidOption, {seen}")
+
+
+@check("FAI-011")
+def wrong_option_creates_nothing(env: Env) -> None:
+    """A wrong option makes no datastore: not where one would be made at the first connection."""
+    if not env.target.embedded:
+        env.note("a server is there before anybody connects: there is nothing to be created")
+        return
+    target = env.target.fresh()
+    with tempfile.TemporaryDirectory(prefix="zaqar-conformance-") as folder:
+        uri = target.start(Path(folder))
+        try:
+            before = sorted(Path(folder).rglob("*"))
+            for name, value in [
+                ("conformance_no_such_option", "1"),
+                *((name, "no such value") for name in _typed_options(env)),
+            ]:
+                what = f"connect to a new datastore with {name}={value}"
+                ensure_raises(InvalidOption, "FAI-011", what, partial(env.connect, uri=uri, **{name: value}))
+                made = [str(path) for path in sorted(Path(folder).rglob("*")) if path not in before]
+                ensure(not made, "FAI-011", f"{what} was refused, but made {', '.join(made)}")
+        finally:
+            target.stop()
+
+
+# --- every method, ready to be called -----------------------------------------------------------------
+
+
+def _calls_of_a_client_each(env: Env) -> list[Call]:
+    """Every method of every controller, each of a client of its own with a short ``timeout``, on things that exist."""
+    calls: list[Call] = []
+    makers = [_message_calls, _queue_calls, _storage_calls]
+    if env.declares(Capability.CLAIMS):
+        makers.append(_claim_calls)
+    for make in makers:
+        count = len(make(env.storage, env))
+        calls.extend(make(env.connect(timeout=_TIMEOUT), env)[index] for index in range(count))
+    return calls
+
+
+def _message_calls(storage: Storage, env: Env) -> list[Call]:
+    queue, messages = env.queue(), storage.messages
+    [message_id, other] = messages.post(queue, [NewMessage(1), NewMessage(2)])
+    calls: list[Call] = [
+        ("messages.post", lambda: messages.post(queue, [NewMessage(3)])),
+        ("messages.post to an unknown queue", lambda: messages.post(env.queue(), [NewMessage(3)])),
+        ("messages.get", lambda: messages.get(queue, message_id)),
+        ("messages.bulk_get", lambda: messages.bulk_get(queue, [message_id, other])),
+        ("messages.list", lambda: messages.list(queue)),
+        ("messages.first", lambda: messages.first(queue)),
+        ("messages.stats", lambda: messages.stats(queue)),
+        ("messages.delete", lambda: messages.delete(queue, message_id)),
+        ("messages.bulk_delete", lambda: messages.bulk_delete(queue, [other])),
+        ("messages.purge", lambda: messages.purge(queue)),
+    ]
+    if env.declares(Capability.POP):
+        calls.append(("messages.pop", lambda: messages.pop(queue)))
+    return calls
+
+
+def _claim_calls(storage: Storage, env: Env) -> list[Call]:
+    queue, claims = env.queue(), storage.claims
+    storage.messages.post(queue, [NewMessage(1), NewMessage(2)])
+    claim_id = env.see(
+        lambda: claims.create(queue, ttl=600, grace=0, limit=1).id,
+        lambda found: found is not None,
+        "FAI-002",
+        "the id of a claim on a queue of two messages, expected one",
+    )
+    held = str(claim_id)
+    return [
+        ("claims.create", lambda: claims.create(queue)),
+        ("claims.get", lambda: claims.get(queue, held)),
+        ("claims.update", lambda: claims.update(queue, held)),
+        ("claims.delete", lambda: claims.delete(queue, held)),
+    ]
+
+
+def _queue_calls(storage: Storage, env: Env) -> list[Call]:
+    if env.storage.control.records is None:
+        return []
+    queue, new, gone, queues = env.queue(), env.queue(), env.queue(), storage.queues
+    for name in (queue, gone):
+        queues.create(name)
+    return [
+        ("queues.create", lambda: queues.create(new)),
+        ("queues.exists", lambda: queues.exists(queue)),
+        ("queues.get_metadata", lambda: queues.get_metadata(queue)),
+        ("queues.set_metadata", lambda: queues.set_metadata(queue, {"a": 1})),
+        ("queues.stats", lambda: queues.stats(queue)),
+        ("queues.list", queues.list),
+        ("queues.count", queues.count),
+        ("queues.delete", lambda: queues.delete(gone)),
+    ]
+
+
+def _storage_calls(storage: Storage, env: Env) -> list[Call]:
+    return [("is_alive", storage.is_alive), ("health", storage.health), ("gc", storage.gc)]
+
+
+# --- in time ------------------------------------------------------------------------------------------
+
+
+def _all_end_in_time(calls: list[Call]) -> None:
+    """Run them at once, in a thread each; each ends in time with ``StorageUnavailable`` or an answer."""
+    ended: dict[str, str | None] = {}
+
+    def run(what: str, call: Callable[[], object]) -> None:
+        began = time.monotonic()
+        problem = None
+        try:
+            call()
+        except StorageUnavailable:
+            pass
+        except BaseException as error:
+            problem = f"expected StorageUnavailable or an answer, got {type(error).__name__}: {error}"
+        took = time.monotonic() - began
+        if took > _TIMEOUT + _SLACK:
+            problem = f"it ended after {took:.1f} s"
+        ended[what] = problem
+
+    threads = [threading.Thread(target=run, args=call, daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + _TIMEOUT + _SLACK + 1
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    problems = [f"{what}: {problem}" for what, problem in ended.items() if problem]
+    problems += [f"{what}: it did not end at all" for what, _ in calls if what not in ended]
+    within = f"with timeout={_TIMEOUT}, while the datastore serves nobody"
+    ensure(not problems, "FAI-002", f"{len(problems)} of {len(calls)} methods, {within}: " + "; ".join(problems))
+
+
+def _in_time(call: Callable[[], object]) -> object:
+    """The call's result or error; ``Violation`` if it takes longer than ``timeout`` allows."""
+    began = time.monotonic()
+    try:
+        return call()
+    finally:
+        took = time.monotonic() - began
+        if took > _TIMEOUT + _SLACK:
+            raise Violation("FAI-002", f"a post with timeout={_TIMEOUT} ended after {took:.1f} s")
+
+
+def _post_again(client: Storage, queue: str) -> bool:
+    try:
+        client.messages.post(queue, [NewMessage("after")])
+    except StorageUnavailable:
+        return False
+    return True
+
+
+# --- options ------------------------------------------------------------------------------------------
+
+
+def _connect_with(env: Env, name: str, value: str) -> Storage:
+    """Connect to the datastore under test with this option and no other of that name."""
+    uri = Uri.parse(env.uri)
+    if name in uri.options:
+        raise InvalidOption(f"{name} is in the URI of the target")
+    arguments: dict[str, Any] = {name: value}
+    return env.connect(**arguments)
+
+
+def _refused(env: Env, name: str, value: str) -> Exception:
+    raised = ensure_raises(
+        InvalidOption,
+        "FAI-011",
+        f"connect with the unknown option {name}={value}",
+        lambda: _connect_with(env, name, value),
+    )
+    ensure(repr(name) in str(raised), "FAI-011", f"the error does not name the option {name!r}: {raised}")
+    return raised
+
+
+def _known_options(env: Env) -> list[str]:
+    """The driver's options, where they are a dataclass that ``zaqar_core.uri.read_options`` reads; else none."""
+    options = _options_class(type(env.driver))
+    reserved = {"uri", *env.settings}
+    return (
+        [] if options is None else [field.name for field in dataclasses.fields(options) if field.name not in reserved]
+    )
+
+
+def _typed_options(env: Env) -> dict[str, str]:
+    """The options that do not take any text, with their types."""
+    options = _options_class(type(env.driver))
+    hints = {} if options is None else get_type_hints(options)
+    return {name: str(hints[name]) for name in _known_options(env) if _is_typed(hints[name])}
+
+
+def _is_typed(hint: Any) -> bool:
+    parts = {hint, *get_args(hint)}
+    return get_origin(hint) is Literal or (str not in parts and not parts.isdisjoint({bool, int, float}))
+
+
+def _options_class(driver: type[Driver]) -> Any:
+    """The dataclass of the driver's options: the one called ``...Options`` in its module or the module ``options``."""
+    package = driver.__module__.rpartition(".")[0]
+    for name in (driver.__module__, f"{package}.options"):
+        for each in vars(sys.modules.get(name, object)).values():
+            if isinstance(each, type) and dataclasses.is_dataclass(each) and each.__name__.endswith("Options"):
+                return each
+    return None

@@ -522,3 +522,32 @@ def test_demand() -> None:
             judge.claimed_twice([POSTED, claim(2, 3, "A", "a", "b"), claim(4, 5, "B", "a", "b")]),
         )
     assert caught.value.history
+
+
+class TestDeletedFromClaims:
+    @pytest.mark.parametrize(
+        "history",
+        [
+            pytest.param([claim(2, 3, "A", "a"), delete(4, 5, "a", "A")], id="by its holder"),
+            pytest.param([claim(2, 3, "A", "a"), delete(4, 5, "a", outcome="refused")], id="refused"),
+            pytest.param([claim(2, 3, "A", "a"), release(4, 9, "A"), delete(5, 6, "a")], id="release under way"),
+            pytest.param([claim(2, 3, "A", "a", ttl=0.01), delete(20, 21, "a")], id="expired"),
+            pytest.param(
+                [claim(2, 3, "A", "a"), delete(4, 7, "a", "A"), bulk_delete(5, 8, ["a"], [])], id="absent then"
+            ),
+            pytest.param([claim(2, 3, "A", "a"), delete(4, 5, "a", outcome="unknown")], id="perhaps deleted"),
+        ],
+    )
+    def test_good(self, history: list[Operation]) -> None:
+        assert judge.deleted_from_claims([POSTED, *history]) == []
+
+    @pytest.mark.parametrize(
+        "history",
+        [
+            pytest.param([claim(2, 3, "A", "a"), delete(4, 5, "a")], id="without a claim"),
+            pytest.param([claim(2, 3, "A", "a"), delete(4, 5, "a", "B")], id="with another claim"),
+            pytest.param([claim(2, 5, "A", "a"), bulk_delete(1, 4, ["a", "b"], ["b"])], id="at once"),
+        ],
+    )
+    def test_bad(self, history: list[Operation]) -> None:
+        assert len(judge.deleted_from_claims([POSTED, *history])) == 1

@@ -41,7 +41,7 @@ from dataclasses import dataclass
 
 from zaqar_conformance.check import Violation
 from zaqar_conformance.history import Operation
-from zaqar_conformance.story import NEVER, SECOND, Union, chains, distinct, messages_of, stories
+from zaqar_conformance.story import NEVER, SECOND, Union, chains, claims_named, distinct, messages_of, stories
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,24 @@ def popped_twice(history: Iterable[Operation]) -> list[Finding]:
         for message, pops in story.pops_of.items()
         if len(pops) > 1
     ]
+
+
+def deleted_from_claims(history: Iterable[Operation]) -> list[Finding]:
+    """Messages that a deletion naming no claim, or another, removed while a claim provably held them.
+
+    A deletion of what another operation may have removed before it is right, whatever it names.
+    """
+    findings = []
+    for story in stories(history):
+        for message, claims in story.claims_of.items():
+            for deletion in story.sole_deletions(message):
+                for claim in claims:
+                    if claim.result["id"] in claims_named(deletion):
+                        continue
+                    if deletion.end <= story.held_until(claim, message, but=deletion):
+                        what = f"message {message} was deleted by a client that did not hold it, while a claim did"
+                        findings.append(Finding(what, story.about(message, claim, deletion)))
+    return findings
 
 
 def told_none(history: Iterable[Operation], settle: float = 0.0) -> list[Finding]:

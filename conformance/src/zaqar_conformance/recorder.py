@@ -6,6 +6,7 @@ import builtins
 from collections.abc import Sequence
 from typing import Any
 
+from zaqar_conformance.check import ensure_equal
 from zaqar_conformance.history import History
 from zaqar_core import NewMessage, Storage
 from zaqar_core.limits import DEFAULT_MESSAGE_TTL
@@ -37,6 +38,7 @@ class Recorder:
         batch = [NewMessage(body, ttl, delay or None) for body in bodies]
         with self.history.call(self.name, "messages.post", queue, count=count, ttl=ttl, delay=delay) as call:
             call.result = self.storage.messages.post(queue, batch)
+        ensure_equal(len(call.result), count, "MSG-001", f"ids returned for a post of {count} messages")
         return list(call.result)
 
     def list(

@@ -143,8 +143,8 @@ class Story:
 
     # --- One message ----------------------------------------------------------------------------------
 
-    def held_until(self, claim: Operation, message: str) -> int:
-        """Until when the claim provably held the message, if nobody took it away."""
+    def held_until(self, claim: Operation, message: str, but: Operation | None = None) -> int:
+        """Until when the claim provably held the message, if nobody took it away; ``but``: a removal not to count."""
         end = claim.start + _nanoseconds(claim.arguments["ttl"]) - SLACK
         ended = claim.end
         for update in self._updates[claim.result["id"]]:
@@ -156,8 +156,8 @@ class Story:
             else:
                 end = renewed  # it was alive then, so it had been all the time
             ended = max(ended, update.end)
-        cuts = [each.start for each in (*self._releases_of(claim, message), *self._removals[message], *self._purges)]
-        return min([end, *cuts])
+        cuts = [*self._releases_of(claim, message), *self._removals[message], *self._purges]
+        return min([end, *(each.start for each in cuts if each is not but)])
 
     def over_by(self, claim: Operation, message: str, settle: float) -> int:
         """When the claim has surely ended for the message, which is active again if it is still there."""
@@ -218,6 +218,18 @@ class Story:
         if post is not None:
             sure += [purge for purge in self._purges if purge.outcome == "ok" and post.end < purge.start]
         return min(sure, key=lambda each: each.end, default=None)
+
+    def sole_deletions(self, message: str) -> list[Operation]:
+        """The deletion that removed the message, if there is one and nothing else can have removed it before."""
+        others = [*self.pops_of.get(message, ()), *self._purges, *self.unknown_pops]
+        return [
+            deletion
+            for deletion in self._removals.get(message, ())
+            if deletion.outcome == "ok"
+            and all(
+                each is deletion or each.start > deletion.end for each in (*others, *self._removals.get(message, ()))
+            )
+        ]
 
     def may_be_removed(self, message: str) -> bool:
         """Whether anybody may have deleted, popped or purged it."""
@@ -375,6 +387,13 @@ def _deleted(operation: Operation) -> list[str]:
         return [operation.arguments["id"]]
     refused = operation.result or ()
     return [message for message in operation.arguments["ids"] if message not in refused]
+
+
+def claims_named(deletion: Operation) -> list[str]:
+    """The claims that a deletion named."""
+    if deletion.name == "messages.delete":
+        return [deletion.arguments["claim"]]
+    return list(deletion.arguments["claims"] or ())
 
 
 def _claim_id(taking: Operation) -> str | None:

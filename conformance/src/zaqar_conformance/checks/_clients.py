@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from zaqar_conformance import judge
 from zaqar_conformance.env import Env
@@ -18,15 +18,22 @@ from zaqar_conformance.processes import Worker
 from zaqar_conformance.recorder import Recorder
 from zaqar_core import Capability, Storage
 from zaqar_core.errors import ClaimDoesNotExist, NotPermitted
-from zaqar_core.models import Claim
 
 T = TypeVar("T")
 
 LONG_LEASE = 60.0
 """A claim's ttl, in seconds, that outlives a check."""
-SHORT_LEASES = (0.02, 0.04, 0.08)
+SHORT_LEASES = (0.002, 0.01, 0.04)
 """Claims' ttls that end while others work."""
 _MOST_HELD = 2
+
+
+class _Held(NamedTuple):
+    """A claim that is not done with: its id, what of it is left, and its ttl."""
+
+    claim_id: str
+    ids: list[str]
+    ttl: float
 
 
 class Busy:
@@ -52,15 +59,14 @@ class Busy:
         self._posts = posts
         self._pops = pops
         self._deletes = deletes
-        self._held: deque[tuple[str, list[str]]] = deque()
+        self._held: deque[_Held] = deque()
 
     def run(self, steps: int) -> None:
         """Do so many steps, then give back what is still held."""
         for _ in range(steps):
             self.step()
         while self._held:
-            claim_id, ids = self._held.popleft()
-            self._try(self._release, claim_id, ids)
+            self._try(self._release_all, self._held.popleft())
 
     def step(self) -> None:
         """Perhaps post; pop or claim; do something with the oldest of the claims held."""
@@ -69,46 +75,48 @@ class Busy:
         if self._rng.random() < self._pops:
             self._recorder.pop(self._queue, self._rng.randint(1, 5))
         else:
-            ttl = self._rng.choice((LONG_LEASE, LONG_LEASE, *SHORT_LEASES))
-            self._hold(self._recorder.claim(self._queue, ttl=ttl, limit=self._rng.randint(1, 12)))
+            ttl = self._ttl()
+            claim = self._recorder.claim(self._queue, ttl=ttl, limit=self._rng.randint(1, 12))
+            if claim.id is not None:
+                self._held.append(_Held(claim.id, [message.id for message in claim.messages], ttl))
         if len(self._held) > _MOST_HELD:
-            claim_id, ids = self._held.popleft()
-            self._try(self._act, claim_id, ids)
+            self._try(self._act, self._held.popleft())
 
-    def _hold(self, claim: Claim) -> None:
-        if claim.id is not None:
-            self._held.append((claim.id, [message.id for message in claim.messages]))
+    def _ttl(self) -> float:
+        return self._rng.choice((LONG_LEASE, LONG_LEASE, *SHORT_LEASES))
 
-    def _act(self, claim_id: str, ids: list[str]) -> None:
-        some = self._rng.sample(ids, self._rng.randint(1, len(ids)))
+    def _act(self, held: _Held) -> None:
+        some = self._rng.sample(held.ids, self._rng.randint(1, len(held.ids)))
+        left = [each for each in held.ids if each not in some]
         choice = self._rng.random()
         if choice < 0.25:
-            self._release(claim_id, some)
-            self._keep(claim_id, ids, some)
+            self._recorder.release(self._queue, held.claim_id, message_ids=some)
+            self._keep(held, left)
         elif choice < 0.45:
-            self._recorder.update(self._queue, claim_id, ttl=self._rng.choice((LONG_LEASE, *SHORT_LEASES)))
-            self._held.append((claim_id, ids))
+            ttl = self._ttl()
+            self._recorder.update(self._queue, held.claim_id, ttl=ttl)
+            self._held.append(_Held(held.claim_id, held.ids, ttl))
         elif not self._deletes:
-            self._recorder.release(self._queue, claim_id)
+            self._recorder.release(self._queue, held.claim_id)
         elif choice < 0.75:
             for message_id in some:
-                self._recorder.delete(self._queue, message_id, claim_id=claim_id)
-            self._keep(claim_id, ids, some)
+                self._recorder.delete(self._queue, message_id, claim_id=held.claim_id)
+            self._keep(held, left)
         else:
-            self._recorder.bulk_delete(self._queue, ids, claim_ids=[claim_id])
+            self._recorder.bulk_delete(self._queue, held.ids, claim_ids=[held.claim_id])
 
-    def _keep(self, claim_id: str, ids: list[str], done: list[str]) -> None:
-        left = [each for each in ids if each not in done]
-        if left:
-            self._held.append((claim_id, left))
+    def _keep(self, held: _Held, left: list[str]) -> None:
+        """Come back to the rest later; or, now and then, leave it to the claim's end."""
+        if left and (held.ttl == LONG_LEASE or self._rng.random() < 0.5):
+            self._held.append(_Held(held.claim_id, left, held.ttl))
 
-    def _release(self, claim_id: str, ids: list[str]) -> None:
-        self._recorder.release(self._queue, claim_id, message_ids=ids)
+    def _release_all(self, held: _Held) -> None:
+        self._recorder.release(self._queue, held.claim_id)
 
-    def _try(self, action: Callable[[str, list[str]], None], claim_id: str, ids: list[str]) -> None:
+    def _try(self, action: Callable[[_Held], None], held: _Held) -> None:
         """A claim may end before its holder comes to it; then it is refused, which is right."""
         with suppress(ClaimDoesNotExist, NotPermitted):
-            action(claim_id, ids)
+            action(held)
 
 
 def recorders(env: Env, count: int, storages: Iterable[Storage] = ()) -> list[Recorder]:

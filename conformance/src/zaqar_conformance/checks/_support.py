@@ -23,7 +23,7 @@ BRIEF = 0.1
 SLACK = 0.005
 """Seconds by which two clocks may differ over a second, and by which milliseconds are rounded."""
 
-_PACES = (0.25, 0.5, 1.0, 2.0, 4.0)
+_PACES = (0.15, 0.5, 1.0, 2.0, 4.0)
 _MOST_PAGES = 100_000
 
 

@@ -31,7 +31,7 @@ _WRONG_HOURS = (-7, 7)
 def a_ttl_is_kept_to_the_millisecond(env: Env) -> None:
     """Messages with a ttl of a fraction of a second are fetched until it is over, and not after."""
     lives = []
-    for ttl in (0.15, 0.25, 0.337):
+    for ttl in (0.15, 0.15, 0.337):
         queue = env.queue()
         before = time.monotonic()
         ids = post(env, queue, 2, ttl=ttl)
@@ -181,7 +181,7 @@ def what_a_wrong_clock_posts_lives_its_time(env: Env) -> None:
         queue = env.queue()
         before = time.monotonic()
         with _clock_off_by(hours * 3600):
-            short = post(env, queue, 1, ttl=0.25, storage=other)
+            short = post(env, queue, 1, ttl=0.15, storage=other)
             after = time.monotonic()
             lasting = post(env, queue, 1, storage=other)
         lives.append((hours, queue, short, lasting, before, after))
@@ -190,10 +190,10 @@ def what_a_wrong_clock_posts_lives_its_time(env: Env) -> None:
         turns(
             env,
             lambda: not env.storage.messages.bulk_get(queue, short),  # noqa: B023  # called here and now
-            earliest=before + 0.25,
-            latest=after + 0.25,
+            earliest=before + 0.15,
+            latest=after + 0.15,
             requirement="TIM-004",
-            what=f"posted with a ttl of 0.25 s by {who}; it is gone",
+            what=f"posted with a ttl of 0.15 s by {who}; it is gone",
         )
         what = f"a message with a ttl of {LONG:g} s posted by {who}"
         see_listed(env, queue, lasting, "TIM-004", what)
@@ -213,7 +213,7 @@ def what_a_wrong_clock_claims_comes_back_in_time(env: Env) -> None:
         held, _ = take(env, queue, 1)
         with _clock_off_by(hours * 3600):
             before = time.monotonic()
-            claim = other.claims.create(queue, ttl=0.25, limit=10)
+            claim = other.claims.create(queue, ttl=0.15, limit=10)
             lives.append((hours, queue, before, time.monotonic()))
             left = other.claims.get(queue, held)
         who = f"a client whose clock is {hours:+d} h off"
@@ -225,10 +225,10 @@ def what_a_wrong_clock_claims_comes_back_in_time(env: Env) -> None:
         turns(
             env,
             lambda: listed(env, queue),  # noqa: B023  # called here and now
-            earliest=before + 0.25,
-            latest=after + 0.25,
+            earliest=before + 0.15,
+            latest=after + 0.15,
             requirement="TIM-004",
-            what=f"claimed for 0.25 s by a client whose clock is {hours:+d} h off; it is listed again",
+            what=f"claimed for 0.15 s by a client whose clock is {hours:+d} h off; it is listed again",
         )
 
 
@@ -241,16 +241,16 @@ def what_a_wrong_clock_delays_becomes_available_in_time(env: Env) -> None:
         queue = env.queue()
         before = time.monotonic()
         with _clock_off_by(hours * 3600):
-            post(env, queue, 1, delay=0.25, storage=other)
+            post(env, queue, 1, delay=0.15, storage=other)
         lives.append((hours, queue, before, time.monotonic()))
     for hours, queue, before, after in lives:
         turns(
             env,
             lambda: listed(env, queue),  # noqa: B023  # called here and now
-            earliest=before + 0.25,
-            latest=after + 0.25,
+            earliest=before + 0.15,
+            latest=after + 0.15,
             requirement="TIM-004",
-            what=f"posted with a delay of 0.25 s by a client whose clock is {hours:+d} h off; it is listed",
+            what=f"posted with a delay of 0.15 s by a client whose clock is {hours:+d} h off; it is listed",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -36,6 +37,9 @@ from zaqar_core.errors import ClaimDoesNotExist, NotPermitted
 
 _HERE = "zaqar_conformance.checks.concurrency"
 _PERIOD = 0.02
+"""Seconds between two moments at which processes meet."""
+_LIFE = 0.2
+"""Seconds that a message lives which a claim then keeps alive."""
 
 # --- Messages -----------------------------------------------------------------------------------------
 
@@ -45,10 +49,10 @@ def deletions_stay_done_while_others_work(env: Env) -> None:
     """A message deleted while others claim, renew, release, fetch and list it is never seen again, nor counted."""
     queue = env.queue()
     clients = recorders(env, 5)
-    for _ in range(25):
+    for number in range(40):
         _delete_while_others_claim(env, queue, clients)
         if env.declares(Capability.CLAIMS):
-            _delete_while_the_claim_changes(env, queue, clients)
+            _delete_while_the_claim_changes(env, queue, clients, renew=bool(number % 2))
     found = everything(env, queue)
     judge.demand("MSG-019", judge.resurrected(env.history.operations, settle_time(env)))
     total = env.storage.messages.stats(queue).total
@@ -76,7 +80,7 @@ def _delete_while_others_claim(env: Env, queue: str, clients: list[Recorder]) ->
     clients[0].get(queue, ids)
 
 
-def _delete_while_the_claim_changes(env: Env, queue: str, clients: list[Recorder]) -> None:
+def _delete_while_the_claim_changes(env: Env, queue: str, clients: list[Recorder], *, renew: bool) -> None:
     clients[0].post(queue, 6)
     claim = clients[0].claim(queue, ttl=LONG_LEASE, limit=6)
     ids, claim_id = [message.id for message in claim.messages], str(claim.id)
@@ -87,16 +91,41 @@ def _delete_while_the_claim_changes(env: Env, queue: str, clients: list[Recorder
             _delete_each(client, queue, ids[:4], claim_id)
         elif index == 1:
             client.bulk_delete(queue, ids[2:5], claim_ids=[claim_id])
+        elif renew:
+            for _ in range(3):
+                _unless_over(lambda: client.update(queue, claim_id, ttl=LONG_LEASE))
         elif index == 2:
-            _unless_over(lambda: client.update(queue, claim_id, ttl=LONG_LEASE))
-            _unless_over(lambda: client.update(queue, claim_id, ttl=LONG_LEASE))
-        elif index == 3:
             client.release(queue, claim_id, message_ids=ids[::-1])
         else:
             client.claim(queue, ttl=LONG_LEASE, limit=6)
 
     env.threads(len(clients), work)
     clients[0].get(queue, ids)
+    clients[0].release(queue, claim_id)
+
+
+@check("MSG-017")
+def what_others_claim_meanwhile_is_not_deleted(env: Env) -> None:
+    """Of a claim and a deletion without a claim at the same moment, one gets the message, never both."""
+    if not env.declares(Capability.EXCLUSIVE_CLAIMS):
+        env.note("not tried: the driver does not declare EXCLUSIVE_CLAIMS")
+        return
+    queue = env.queue()
+    clients = recorders(env, 6)
+    for _ in range(40):
+        ids = clients[0].post(queue, 8)
+
+        def work(index: int, ids: list[str] = ids) -> None:
+            client = clients[index]
+            if index == 0:
+                _delete_each(client, queue, ids, None)
+            elif index == 1:
+                client.bulk_delete(queue, ids)
+            else:
+                client.claim(queue, ttl=LONG_LEASE, limit=2)
+
+        env.threads(len(clients), work)
+    judge.demand("MSG-017", judge.deleted_from_claims(env.history.operations))
 
 
 @check("MSG-022")
@@ -122,8 +151,9 @@ def a_dedup_id_posted_by_many_at_once_stores_one_message(env: Env) -> None:
 
         def work(index: int, names: list[str] = names) -> dict[str, str]:
             order = generators[index].sample(names, len(names))
-            batch = [NewMessage(name, dedup_id=name) for name in order]
-            return dict(zip(order, storages[index % 2].messages.post(queue, batch), strict=True))
+            ids = storages[index % 2].messages.post(queue, [NewMessage(name, dedup_id=name) for name in order])
+            ensure_equal(len(ids), len(order), "MSG-024", f"ids returned for a post of {len(order)} dedup ids")
+            return dict(zip(order, ids, strict=True))
 
         given = env.threads(len(generators), work)
         for name in names:
@@ -180,7 +210,7 @@ def gc_while_others_work_removes_nothing_alive(env: Env) -> None:
         if index < 2:
             with running:
                 if claims:
-                    Busy(client, generators[index], queue).run(60)
+                    Busy(client, generators[index], queue).run(100)
                 else:
                     _post_and_delete(client, queue, 60)
         elif index == 2:
@@ -192,6 +222,8 @@ def gc_while_others_work_removes_nothing_alive(env: Env) -> None:
                 _pause(generators[index])
 
     env.threads(len(clients), work)
+    over = time.monotonic() + _LIFE + 0.01
+    env.wait_for(time.monotonic, lambda now: now >= over, "TIM-001", "the machine's clock stands still")
     for _ in range(2):
         env.storage.gc()
     found = everything(env, queue)
@@ -329,7 +361,7 @@ def no_message_is_in_two_claims_whatever_others_do(env: Env) -> None:
     clients = recorders(env, 8)
     generators = rngs(env, len(clients))
     clients[0].post(queue, 40)
-    env.threads(8, lambda index: Busy(clients[index], generators[index], queue).run(45))
+    env.threads(8, lambda index: Busy(clients[index], generators[index], queue).run(100))
     judge.demand("CLM-018", judge.claimed_twice(env.history.operations))
 
 
@@ -340,7 +372,7 @@ def no_message_is_in_a_claim_and_a_pop(env: Env) -> None:
     clients = recorders(env, 8)
     generators = rngs(env, len(clients))
     clients[0].post(queue, 40)
-    env.threads(8, lambda index: Busy(clients[index], generators[index], queue, posts=0.6, pops=0.4).run(45))
+    env.threads(8, lambda index: Busy(clients[index], generators[index], queue, posts=0.6, pops=0.4).run(100))
     judge.demand("CLM-019", judge.claimed_and_popped(env.history.operations))
 
 
@@ -373,7 +405,7 @@ def statistics_are_true_while_messages_move(env: Env) -> None:
                 return
             with running:
                 if env.declares(Capability.CLAIMS):
-                    Busy(client, rng, queue, posts=0.3 if deletes else 0.0, deletes=deletes).run(30)
+                    Busy(client, rng, queue, posts=0.3 if deletes else 0.0, deletes=deletes).run(50)
                 else:
                     _post_and_delete(client, queue, 30)
 
@@ -430,10 +462,12 @@ def queue_listings_are_complete_while_others_come_and_go(env: Env) -> None:
         client, rng = clients[index], generators[index]
         if index < 3:
             with running:
-                for number in range(50):
-                    name = f"{rng.randrange(30):03}-{rng.choice('az')}-{index}-{number}"
-                    client.create_queue(name)
-                    client.delete_queue(name)
+                mine: deque[str] = deque()
+                for number in range(80):
+                    mine.append(f"{rng.randrange(30):03}-{rng.choice('az')}-{index}-{number}")
+                    client.create_queue(mine[-1])
+                    if len(mine) > 10:
+                        client.delete_queue(mine.popleft())
         else:
             while running:
                 _list_queues(client, rng)
@@ -522,7 +556,7 @@ def threads_on_one_storage_share_a_queue(env: Env) -> None:
     generators = rngs(env, len(clients))
     clients[0].post(queue, 40)
     if env.declares(Capability.CLAIMS):
-        env.threads(8, lambda index: Busy(clients[index], generators[index], queue).run(40))
+        env.threads(8, lambda index: Busy(clients[index], generators[index], queue).run(80))
     else:
         env.threads(8, lambda index: _post_and_delete(clients[index], queue, 40))
     demand_nothing_lost(env, queue, "FAI-004")
@@ -537,7 +571,7 @@ def processes_share_a_queue(env: Env) -> None:
     Recorder(env.storage, env.history, "parent").post(queue, 40)
     settled(env)
     pops = 0.2 if env.declares(Capability.POP) else 0.0
-    seen = env.processes(4, f"{_HERE}:share", {"queue": queue, "sign": sign, "steps": 45, "pops": pops})
+    seen = env.processes(4, f"{_HERE}:share", {"queue": queue, "sign": sign, "steps": 80, "pops": pops})
     ensure(all(seen), "FAI-009", "another process did not see a message that this one had posted before it began")
     operations = env.history.operations
     if env.declares(Capability.EXCLUSIVE_CLAIMS):
@@ -595,8 +629,12 @@ def _aborting(barrier: threading.Barrier) -> Iterator[None]:
 
 
 def _produce(client: Recorder, rng: random.Random, queue: str, posts: int) -> None:
+    """Post, and now and then delete a message posted before, so that what lies behind a marker changes too."""
+    ids: list[str] = []
     for _ in range(posts):
-        client.post(queue, rng.randint(1, 4))
+        ids += client.post(queue, rng.randint(1, 4))
+        if rng.random() < 0.4:
+            client.delete(queue, ids.pop(rng.randrange(len(ids))))
 
 
 def _follow(client: Recorder, rng: random.Random, queue: str, running: _Running) -> None:
@@ -661,7 +699,7 @@ def _post_what_expires(client: Recorder, queue: str, kept: str, *, claims: bool)
     held: list[str] = []
     for _ in range(20):
         client.post(queue, 5, ttl=0.02)
-        client.post(kept, 3, ttl=0.1)
+        client.post(kept, 3, ttl=_LIFE)
         if claims:
             held += [message.id for message in client.claim(kept, ttl=LONG_LEASE, limit=3).messages]
     return held
@@ -701,6 +739,7 @@ def _work_alone(env: Env, queue: str, client_id: str, index: int) -> None:
         bodies = [f"{client_id}/{number}/{part}" for part in range(1 + index)]
         batch = [NewMessage(body, headers={"of": client_id}) for body in bodies]
         ids = messages.post(queue, batch, client_id=client_id)
+        ensure_equal(len(ids), len(bodies), "FAI-004", f"ids returned to {client_id} for {len(bodies)} messages")
         expected: list[_Told] = [(ids[part], body, client_id, {"of": client_id}) for part, body in enumerate(bodies)]
         _see(env, partial(messages.bulk_get, queue, ids), expected, f"bulk_get by {client_id}")
         _see(env, lambda: messages.list(queue, limit=20).items, expected, f"list by {client_id}")

@@ -308,7 +308,7 @@ def a_delayed_message_is_not_seen_before_its_time(env: Env) -> None:
     """Before its delay is over a message is neither listed nor shown first; from then on it is both."""
     queue = env.queue()
     before = time.monotonic()
-    ids = post(env, queue, 2, delay=0.25)
+    ids = post(env, queue, 2, delay=0.15)
     after = time.monotonic()
 
     def seen() -> bool:
@@ -323,10 +323,10 @@ def a_delayed_message_is_not_seen_before_its_time(env: Env) -> None:
     turns(
         env,
         seen,
-        earliest=before + 0.25,
-        latest=after + 0.25,
+        earliest=before + 0.15,
+        latest=after + 0.15,
         requirement="MSG-027",
-        what="posted with a delay of 0.25 s; listed or shown first",
+        what="posted with a delay of 0.15 s; listed or shown first",
     )
     see_listed(env, queue, ids, "MSG-027", "2 messages whose delay is over")
     found = env.storage.messages.first(queue).id, env.storage.messages.first(queue, newest=True).id
@@ -339,7 +339,7 @@ def a_delayed_message_is_not_claimed_before_its_time(env: Env) -> None:
     """Before its delay is over a message is not claimed, not even behind one that is; from then on it is."""
     queue = env.queue()
     before = time.monotonic()
-    ids = env.storage.messages.post(queue, [NewMessage(delay, ttl=LONG, delay=delay) for delay in (0.25, 0)])
+    ids = env.storage.messages.post(queue, [NewMessage(delay, ttl=LONG, delay=delay) for delay in (0.15, 0)])
     after = time.monotonic()
 
     def claimed() -> bool:
@@ -349,10 +349,10 @@ def a_delayed_message_is_not_claimed_before_its_time(env: Env) -> None:
     turns(
         env,
         claimed,
-        earliest=before + 0.25,
-        latest=after + 0.25,
+        earliest=before + 0.15,
+        latest=after + 0.15,
         requirement="MSG-027",
-        what="a message posted with a delay of 0.25 s before one without; it is claimed",
+        what="a message posted with a delay of 0.15 s before one without; it is claimed",
     )
 
 
@@ -361,15 +361,15 @@ def a_delayed_message_is_not_popped_before_its_time(env: Env) -> None:
     """Before its delay is over a message is not popped, not even behind one that is; from then on it is."""
     queue = env.queue()
     before = time.monotonic()
-    ids = env.storage.messages.post(queue, [NewMessage(delay, ttl=LONG, delay=delay) for delay in (0.25, 0)])
+    ids = env.storage.messages.post(queue, [NewMessage(delay, ttl=LONG, delay=delay) for delay in (0.15, 0)])
     after = time.monotonic()
     turns(
         env,
         lambda: ids[0] in ids_of(env.storage.messages.pop(queue, 10)),
-        earliest=before + 0.25,
-        latest=after + 0.25,
+        earliest=before + 0.15,
+        latest=after + 0.15,
         requirement="MSG-027",
-        what="a message posted with a delay of 0.25 s before one without; it is popped",
+        what="a message posted with a delay of 0.15 s before one without; it is popped",
     )
 
 

@@ -58,5 +58,7 @@ def path_of(uri: Uri) -> Path:
     if path.is_dir():
         raise InvalidUri(f"{text!r} is a folder; name a file in it")
     if not path.parent.is_dir():
-        raise StorageUnavailable(f"the folder of {text!r} does not exist; create it, or correct the path in the URI")
+        raise StorageUnavailable(
+            f"the folder of {text!r} does not exist; create it, or correct the path in the URI"
+        ) from FileNotFoundError(str(path.parent))
     return path

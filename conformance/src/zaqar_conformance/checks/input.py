@@ -369,14 +369,14 @@ def input_markers_and_ids(env: Env) -> None:
     [free, taken] = messages.post(queue, [NewMessage(1), NewMessage(2)])
     claim = claims.create(queue, limit=1)
     claim_id = str(claim.id)
-    for bad in (5, 1.5, True, b"bytes", ["x"], {}, object()):
+    for bad in (5, 1.5, True, b"bytes", ["x"], {}, object(), _ReadsLike(messages.list(queue).marker)):
         listings: dict[str, Callable[..., object]] = {
             "messages.list": partial(messages.list, queue),
             "queues.list": env.storage.queues.list,
         }
         for what, method in listings.items():
             _refused("INP-008", InvalidMarker, f"{what} with marker", bad, partial(method, marker=bad))
-    for bad in (5, None, True, b"bytes", ["x"]):
+    for bad in (5, None, True, b"bytes", ["x"], _ReadsLike(free)):
         methods: dict[str, Callable[..., object]] = {
             "messages.get": partial(messages.get, queue, bad),
             "messages.bulk_get": partial(messages.bulk_get, queue, [free, bad]),
@@ -481,6 +481,7 @@ def input_secrets_are_never_shown(env: Env) -> None:
                 (f"memory://{host}?password={secret}", {}),
                 (f"memory://{host}?api_token={secret}&api_token=other", {}),
                 (f"memory://{host}?secret_key={secret}", {"secret_key": "other"}),
+                (f"memory://{host}?secret_key=other", {"secret_key": secret}),
                 (f"memory://{host}", {"client_secret": secret}),
                 (f"nosuchscheme://{host}", {}),
                 (f"memry://{host}", {}),
@@ -564,6 +565,16 @@ def _holds_two(env: Env, queue: str, claim_id: str) -> None:
     ensure_equal((stats.free, stats.claimed), (1, 1), "INP-008", "free and claimed messages after the refusals")
     held = len(env.storage.claims.get(queue, claim_id).messages)
     ensure_equal(held, 1, "INP-008", "messages that the claim holds after the refusals")
+
+
+class _ReadsLike:
+    """No text, though it reads like some."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
 
 
 def _untyped(value: object) -> Any:

@@ -414,6 +414,7 @@ def queue_metadata_cache_shows_own_changes(env: Env) -> None:
     client = env.connect(metadata_ttl=3600)
     ensure_equal(_ttl_of_a_post(client, queue), 3600.0, "QUE-010", "ttl of a post to an unknown queue")
     client.queues.delete(queue)
+    ensure_equal(client.claims.create(queue).id, None, "QUE-010", "a claim on the queue just deleted: its id")
     client.queues.create(queue, {_TTL: 50})
     ensure_equal(_ttl_of_a_post(client, queue), 50.0, "QUE-010", "ttl of a post after one's own create with ttl 50")
     client.queues.set_metadata(queue, {_TTL: 40})

@@ -47,7 +47,7 @@ def record_insert_of_a_present_key_stores_nothing(env: Env) -> None:
 def record_replace(env: Env) -> None:
     """``replace`` with the current version stores value and nonce and returns a new version."""
     records, space = _open(env)
-    current = _insert(env, records, space, "k", b"0")
+    current = _insert(env, records, space, "k", b"0", "REC-002")
     for number in range(1, 4):
         value, nonce = b"%d" % number, f"nonce-{number}"
         version = records.replace(space, "k", value, version=current.version, nonce=nonce)
@@ -64,11 +64,11 @@ def record_replace(env: Env) -> None:
 def record_replace_of_another_version_stores_nothing(env: Env) -> None:
     """``replace`` with a version that is old, made up, another key's or empty returns None and stores nothing."""
     records, space = _open(env)
-    old = _insert(env, records, space, "k", b"0").version
+    old = _insert(env, records, space, "k", b"0", "REC-002").version
     version = str(records.replace(space, "k", b"1", version=old, nonce="1"))
     current = Record("k", b"1", version, "1")
     _see(env, space, "k", current, "REC-002", "after replace")
-    other = _insert(env, records, space, "other", b"other")
+    other = _insert(env, records, space, "other", b"other", "REC-002")
     for wrong in (old, other.version, new_id(), "", f"{version} ", f"{version}0", "0", "1", "*"):
         if wrong == version:
             continue
@@ -84,7 +84,7 @@ def record_replace_of_another_version_stores_nothing(env: Env) -> None:
 def record_replace_of_an_absent_key_stores_nothing(env: Env) -> None:
     """``replace`` where no record is, or not any more, returns None and makes none."""
     records, space = _open(env)
-    gone = _insert(env, records, space, "gone", b"0")
+    gone = _insert(env, records, space, "gone", b"0", "REC-002")
     records.delete(space, "gone")
     for key, version in (("never", new_id()), ("never", gone.version), ("gone", gone.version)):
         seen = records.replace(space, key, b"1", version=version, nonce="1")
@@ -96,9 +96,9 @@ def record_replace_of_an_absent_key_stores_nothing(env: Env) -> None:
 def record_delete(env: Env) -> None:
     """``delete`` with the current version, or with none, deletes that record alone and says True; then False."""
     records, space = _open(env)
-    neighbour = _insert(env, records, space, "k2", b"kept")
+    neighbour = _insert(env, records, space, "k2", b"kept", "REC-003")
     for named in (True, False):
-        current = _insert(env, records, space, "k", b"value")
+        current = _insert(env, records, space, "k", b"value", "REC-003")
         version = current.version if named else None
         what = f"delete with {'the current' if named else 'no'} version"
         ensure_equal(records.delete(space, "k", version=version), True, "REC-003", what)
@@ -114,7 +114,7 @@ def record_delete(env: Env) -> None:
 def record_delete_of_another_version_deletes_nothing(env: Env) -> None:
     """``delete`` with a version that is not the current one says False and deletes nothing."""
     records, space = _open(env)
-    old = _insert(env, records, space, "k", b"0").version
+    old = _insert(env, records, space, "k", b"0", "REC-003").version
     version = str(records.replace(space, "k", b"1", version=old, nonce="1"))
     current = Record("k", b"1", version, "1")
     _see(env, space, "k", current, "REC-003", "after replace")
@@ -130,7 +130,7 @@ def record_versions_never_repeat(env: Env) -> None:
     records, space = _open(env)
     seen: list[str] = []
     for _ in range(4):
-        version = _insert(env, records, space, "k", b"same").version
+        version = _insert(env, records, space, "k", b"same", "REC-004").version
         seen.append(version)
         for _ in range(3):
             version = str(records.replace(space, "k", b"same", version=version, nonce="same"))
@@ -140,7 +140,7 @@ def record_versions_never_repeat(env: Env) -> None:
     repeated = sorted({version for version in seen if seen.count(version) > 1})
     ensure(not repeated, "REC-004", f"versions that one key had twice: {repeated}, of {seen}")
     for old in seen:
-        _insert(env, records, space, "k", b"new")
+        _insert(env, records, space, "k", b"new", "REC-004")
         ensure_equal(records.delete(space, "k", version=old), False, "REC-004", "delete with a version from before")
         records.delete(space, "k")
         _see(env, space, "k", None, "REC-004", "after delete")
@@ -361,7 +361,7 @@ def record_spaces_are_apart(env: Env) -> None:
         Space("queues", f"{env.project}é"),
         Space("queues", env.project.swapcase()),
     ]
-    written = {space: _insert(env, records, space, "k", f"{space}".encode()) for space in spaces}
+    written = {space: _insert(env, records, space, "k", f"{space}".encode(), "REC-007") for space in spaces}
     for space in spaces:
         _see(env, space, "k", written[space], "REC-007", f"of {space}")
         ensure_equal([*records.scan(space, limit=10)], [written[space]], "REC-007", f"scan of {space}")
@@ -393,7 +393,9 @@ def record_spaces_are_apart_whatever_joins_them(env: Env) -> None:
         ):
             space = Space(kind, project)
             if (space, key) not in written:
-                written[space, key] = _insert(env, records, space, key, f"{kind!r} {project!r} {key!r}".encode())
+                written[space, key] = _insert(
+                    env, records, space, key, f"{kind!r} {project!r} {key!r}".encode(), "REC-007"
+                )
     for (space, key), record in written.items():
         _see(env, space, key, record, "REC-007", f"of {key!r} in {space}")
     for space in {space for space, _ in written}:
@@ -409,12 +411,12 @@ def record_space_of_no_project(env: Env) -> None:
     records, space = _open(env)
     key, nowhere = f"conformance-{new_id()}", Space("pools", "")
     try:
-        _insert(env, records, nowhere, key, b"of no project")
+        _insert(env, records, nowhere, key, b"of no project", "REC-007")
         ensure_equal(
             records.get(Space("pools", env.project), key), None, "REC-007", "get in a project of a record of none"
         )
         ensure_equal(records.get(Space("queues", ""), key), None, "REC-007", "get of a pool's record among the queues")
-        _insert(env, records, space, key, b"of a project")
+        _insert(env, records, space, key, b"of a project", "REC-007")
         env.see(
             lambda: [record.value for record in records.scan(nowhere, prefix=key, limit=10)],
             lambda seen: seen == [b"of no project"],
@@ -440,14 +442,13 @@ def record_values_are_kept(env: Env) -> None:
         "nul inside": b"a\0b\0",
     }
     for key, value in values.items():
-        _insert(env, records, space, key, b"" if key == "all" else value)
-    record = records.get(space, "all")
-    if record is not None:
-        records.replace(space, "all", values["all"], version=record.version, nonce="n")
-    for key, value in values.items():
-        _see_value(env, space, key, value, f"of {key!r}, written as {value!r}")
+        _insert(env, records, space, key, value, "REC-009")
     found = {record.key: record.value for record in records.scan(space, limit=100)}
-    ensure_equal(found, values, "REC-009", "the values that scan gives")
+    ensure_equal(found, values, "REC-009", "the values that scan gives after insert")
+    for key, value in values.items():
+        version = _insert(env, records, space, f"{key} again", b"", "REC-009").version
+        records.replace(space, f"{key} again", value, version=version, nonce="n")
+        _see_value(env, space, f"{key} again", value, f"replaced by {value!r}")
 
 
 @check("REC-009")
@@ -455,7 +456,7 @@ def record_values_of_256_kib(env: Env) -> None:
     """A value of 256 KiB is stored by ``insert`` and by ``replace`` and comes back."""
     records, space = _open(env)
     large, other = env.rng.randbytes(256 * 1024), env.rng.randbytes(256 * 1024)
-    version = _insert(env, records, space, "k", large).version
+    version = _insert(env, records, space, "k", large, "REC-009").version
     _see_value(env, space, "k", large, "after insert of 256 KiB")
     records.replace(space, "k", other, version=version, nonce="n")
     _see_value(env, space, "k", other, "after replace by 256 KiB")
@@ -487,12 +488,14 @@ def _records(env: Env) -> RecordStore:
     return records
 
 
-def _insert(env: Env, records: RecordStore, space: Space, key: str, value: bytes) -> Record:
+def _insert(
+    env: Env, records: RecordStore, space: Space, key: str, value: bytes, requirement: str = "REC-001"
+) -> Record:
     """Insert a record that must not be there, and wait until it is seen."""
     version = records.insert(space, key, value, nonce=f"nonce of {key}"[:20])
-    ensure(version is not None, "REC-001", f"insert of {key!r} in {space}, where no record is, returned None")
+    ensure(version is not None, requirement, f"insert of {key!r} in {space}, where no record is, returned None")
     record = Record(key, value, str(version), f"nonce of {key}"[:20])
-    _see(env, space, key, record, "REC-001", f"of {key!r} after insert")
+    _see(env, space, key, record, requirement, f"of {key!r} after insert")
     return record
 
 

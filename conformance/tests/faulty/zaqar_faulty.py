@@ -70,7 +70,9 @@ class FaultyDriver(ReferenceDriver):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return self.possible_capabilities - {Capability[name] for name in self.options.without.split(",") if name}
+        boasts = {Capability.FLAT_STATS, Capability.HIGH_THROUGHPUT} if self.options.fault == "boasts" else set()
+        without = {Capability[name] for name in self.options.without.split(",") if name}
+        return (self.possible_capabilities | boasts) - without
 
 
 class FaultyTarget(Target):

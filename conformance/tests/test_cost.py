@@ -1,0 +1,53 @@
+"""Cost against depth: the interval of a median, and that a backend which looks at every message is found out."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from zaqar_conformance.checks.cost import interval
+from zaqar_conformance.engine import run
+from zaqar_conformance.outcomes import Outcome
+from zaqar_conformance.target import Target, find_target
+
+
+@pytest.mark.parametrize(
+    ("count", "left_out"),
+    [(11, 0), (12, 0), (16, 1), (36, 7)],  # 2 P(X <= 7 of 36) = 0.0004, 2 P(X <= 8) = 0.0012
+)
+def test_the_interval_leaves_out_as_many_as_it_may(count: int, left_out: int) -> None:
+    ratios = [float(each) for each in range(count)]
+    random.Random(count).shuffle(ratios)
+    assert interval(ratios) == (left_out, count - 1 - left_out)
+
+
+def test_ten_measurements_say_nothing() -> None:
+    assert interval([1.0] * 10) == (0.0, math.inf)
+
+
+def test_the_interval_misses_the_median_as_seldom_as_promised() -> None:
+    rng = random.Random(7)
+    missed = 0
+    for _ in range(4000):
+        low, high = interval([rng.lognormvariate(0, 1) for _ in range(36)])
+        missed += not low <= 1.0 <= high
+    assert missed <= 12
+
+
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize(
+    ("check", "number"),
+    [
+        ("depth_costs_statistics_little", "STA-005"),
+        ("depth_of_active_messages_costs_little", "CAP-003"),
+        ("depth_of_claimed_messages_costs_little", "CAP-003"),
+        ("depth_of_delayed_messages_costs_little", "CAP-003"),
+    ],
+)
+def test_a_backend_that_looks_at_every_message_breaks_the_promise(check: str, number: str) -> None:
+    boaster: Target = type("Boaster", (type(find_target("faulty")),), {"query": "fault=boasts"})()
+    (result,) = run(boaster, only=[check], depth=4_000).checks
+    assert (result.outcome, result.requirement) == (Outcome.FAILED, number), result.message
+    assert "times the cost with 100" in result.message

@@ -26,6 +26,8 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import SkipParser
 from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFencedCodeBlockLexer
 
+import zaqar_core  # noqa: F401  # before pytest takes the folder of that name, above its tests, for the package
+
 ROOT = Path(__file__).parent
 _blocks = RawFencedCodeBlockLexer(re.compile(r"(?P<language>[^\n]*)\n"))
 _invisible_blocks = DirectiveInHTMLCommentLexer(

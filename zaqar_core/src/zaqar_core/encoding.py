@@ -47,15 +47,13 @@ def shown(value: object) -> str:
 
 
 def _depth(value: object) -> int:
-    deepest, level = 0, [value]
-    while level and deepest <= MAX_DEPTH + 1:
+    """How many arrays and objects lie within each other, counted to one more than may."""
+    deepest, level = 0, [value] if isinstance(value, dict | list) else []
+    while level and deepest <= MAX_DEPTH:
         deepest += 1
-        level = [child for item in level for child in _children(item)]
+        inside = (child for item in level for child in (item.values() if isinstance(item, dict) else item))
+        level = [child for child in inside if isinstance(child, dict | list)]
     return deepest
-
-
-def _children(item: object) -> list[object]:
-    return list(item.values()) if isinstance(item, dict) else list(item) if isinstance(item, list) else []
 
 
 def _explain(value: object, what: str) -> str:
@@ -63,7 +61,7 @@ def _explain(value: object, what: str) -> str:
     todo: list[tuple[str, object, int]] = [(what, value, 1)]
     while todo:
         where, item, depth = todo.pop()
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH and isinstance(item, dict | list):
             return f"{what} nests deeper than {MAX_DEPTH} levels (or contains itself); flatten it"
         if isinstance(item, dict):
             for key, child in item.items():

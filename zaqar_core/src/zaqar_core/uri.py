@@ -54,8 +54,13 @@ class Uri:
             raise InvalidUri(
                 f"the {scheme} URI cannot be read: {type(error).__name__}; check it for stray characters"
             ) from None
-        if parts.fragment:
+        if "#" in text:
             raise InvalidUri(f"the {scheme} URI has a fragment ('#...'); write a literal '#' as %23")
+        if "@" in parts.path and ":" in parts.netloc and "@" not in parts.netloc:
+            # A password cut in two by its '/' would be shown as host and path.
+            raise InvalidUri(
+                f"the {scheme} URI has an '@' behind a '/'; write '/' in a password as %2F, '@' in a path as %40"
+            )
         options: dict[str, str] = {}
         for name, value in [*pairs, *((name, _as_text(name, value)) for name, value in (extra or {}).items())]:
             if options.setdefault(name, value) != value:
@@ -115,9 +120,9 @@ def _as_text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return str.__str__(value)  # a member of an enumeration by its value
+        return str.__str__(value)  # a member of an enumeration by its value, as the number below
     if isinstance(value, int | float):
-        return str(value)
+        return (int if isinstance(value, int) else float).__repr__(value)
     raise InvalidOption(f"option {name!r} is a {type(value).__name__}; pass a string, number or bool, or leave it out")
 
 

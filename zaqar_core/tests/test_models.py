@@ -1,0 +1,66 @@
+"""Models: frozen values with slots, equal by what they hold, and what their reprs show."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import pickle
+from typing import Any
+
+import pytest
+
+import zaqar_core
+from zaqar_core import Claim, Message, MessageRef, NewMessage, Page, QueueEntry, QueueStats, models
+
+MESSAGE = Message("m1", {"n": 1}, 300.0, 1.5, "me", headers={"a": "b"})
+INSTANCES: list[Any] = [
+    NewMessage({"n": 1}),
+    MESSAGE,
+    Claim("c1", 60.0, 0.0, [MESSAGE]),
+    MessageRef("m1", 1.5),
+    QueueStats(free=1, total=1, oldest=MessageRef("m1", 1.5)),
+    Page([MESSAGE], "m", more=False),
+    QueueEntry("orders"),
+]
+each = pytest.mark.parametrize("model", INSTANCES, ids=lambda model: type(model).__name__)
+
+
+def test_every_model_is_here_and_public() -> None:
+    found = {kind for _, kind in inspect.getmembers(models, inspect.isclass) if kind.__module__ == models.__name__}
+    assert found == {type(model) for model in INSTANCES}
+    assert {kind.__name__ for kind in found} <= set(zaqar_core.__all__)
+
+
+@each
+def test_a_model_is_frozen_and_has_no_room_for_more(model: Any) -> None:
+    for field in dataclasses.fields(model):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(model, field.name, None)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            delattr(model, field.name)
+    assert not hasattr(model, "__dict__")
+
+
+@each
+def test_a_model_is_equal_to_its_copies_and_to_nothing_that_differs(model: Any) -> None:
+    for again in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert again == model
+    for field in dataclasses.fields(model):
+        assert dataclasses.replace(model, **{field.name: object()}) != model
+
+
+@each
+def test_a_repr_shows_every_field(model: Any) -> None:
+    parts = [f"{field.name}={getattr(model, field.name)!r}" for field in dataclasses.fields(model)]
+    assert repr(model) == f"{type(model).__name__}({', '.join(parts)})"
+
+
+def test_headers_by_default_are_empty_and_no_two_messages_share_them() -> None:
+    one, other = NewMessage(1), NewMessage(1)
+    assert one.headers == {} == Message("m", 1, 1.0, 0.0, "me").headers
+    assert one.headers is not other.headers
+
+
+def test_a_new_message_says_nothing_that_was_not_asked_for() -> None:
+    assert (NewMessage(1).ttl, NewMessage(1).delay, NewMessage(1).dedup_id) == (None, None, None)

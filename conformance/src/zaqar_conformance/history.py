@@ -64,9 +64,12 @@ class History:
             outcome = "refused"
             raise
         finally:
-            operation = Operation(client, name, queue, arguments, start, time.monotonic_ns(), outcome, call.result)
-            with self._lock:
-                self._operations.append(operation)
+            self.add(Operation(client, name, queue, arguments, start, time.monotonic_ns(), outcome, call.result))
+
+    def add(self, operation: Operation) -> None:
+        """Take in an operation that has ended."""
+        with self._lock:
+            self._operations.append(operation)
 
     def extend(self, operations: Iterable[Operation]) -> None:
         """Take in operations recorded elsewhere."""

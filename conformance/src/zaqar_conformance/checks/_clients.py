@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
@@ -40,7 +40,8 @@ class Busy:
     """One client that claims, renews, releases, deletes, pops and lets expire, at random. Used by one thread.
 
     ``posts``, ``pops``: how likely each step is to post, or to pop instead of claiming. ``deletes``: whether it
-    deletes; without, the messages stay. It holds some claims at a time, so that their leases overlap.
+    deletes; without, the messages stay. ``leases``: its claims' ttls, each as likely as another. It holds some claims
+    at a time, so that their leases overlap.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Busy:
         posts: float = 0.4,
         pops: float = 0.0,
         deletes: bool = True,
+        leases: Sequence[float] = (LONG_LEASE, LONG_LEASE, *SHORT_LEASES),
     ) -> None:
         self._recorder = recorder
         self._rng = rng
@@ -59,6 +61,7 @@ class Busy:
         self._posts = posts
         self._pops = pops
         self._deletes = deletes
+        self._leases = leases
         self._held: deque[_Held] = deque()
 
     def run(self, steps: int) -> None:
@@ -83,7 +86,7 @@ class Busy:
             self._try(self._act, self._held.popleft())
 
     def _ttl(self) -> float:
-        return self._rng.choice((LONG_LEASE, LONG_LEASE, *SHORT_LEASES))
+        return self._rng.choice(self._leases)
 
     def _act(self, held: _Held) -> None:
         some = self._rng.sample(held.ids, self._rng.randint(1, len(held.ids)))

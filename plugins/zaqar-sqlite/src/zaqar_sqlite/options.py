@@ -54,10 +54,18 @@ def path_of(uri: Uri) -> Path:
     if "\0" in text:
         raise InvalidUri("the path in the sqlite URI contains U+0000; remove the %00")
     # Links are followed, so that one file has one path: SQLite derives the names of its side files from it.
-    path = Path(os.path.realpath(text))
-    if path.is_dir():
+    try:
+        path = Path(os.path.realpath(text))
+        present, is_file, is_folder, has_folder = path.exists(), path.is_file(), path.is_dir(), path.parent.is_dir()
+    except ValueError as error:
+        raise InvalidUri(f"{text!r} cannot be the name of a file; correct the path in the URI") from error
+    except OSError as error:
+        raise StorageUnavailable(f"{text!r} cannot be reached ({error.strerror}); correct the path") from error
+    if is_folder:
         raise InvalidUri(f"{text!r} is a folder; name a file in it")
-    if not path.parent.is_dir():
+    if present and not is_file:
+        raise InvalidUri(f"{text!r} is a device, pipe or socket; name a plain file")
+    if not has_folder:
         raise StorageUnavailable(
             f"the folder of {text!r} does not exist; create it, or correct the path in the URI"
         ) from FileNotFoundError(str(path.parent))

@@ -100,7 +100,7 @@ def _refusal(name: str, what: str) -> IncompatibleStorage:
 
 def _has_no_tables(header: bytes) -> bool:
     # Byte 100 is the kind of the first page (13: a leaf), the two at 103 how many entries the list of tables has.
-    return header[100] == 13 and header[103:105] == b"\0\0"
+    return header[100:101] == b"\r" and header[103:105] == b"\0\0"
 
 
 def _has_side_files(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from zaqar_core.errors import IncompatibleStorage, InvalidInput
@@ -12,6 +13,7 @@ MAX_DEPTH = 128
 """How deeply arrays and objects may nest: far from any parser's own end."""
 _LONGEST_SHOWN = 80
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -20,7 +22,7 @@ def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
     try:
         text = _encoder.encode(value)
         data = text.encode()
-        if json.loads(text) == value and (text.count("[") + text.count("{") <= MAX_DEPTH or _depth(value) <= MAX_DEPTH):
+        if _is_plain(value, MAX_DEPTH) or (json.loads(text) == value and _depth(value) <= MAX_DEPTH):
             return data
     except (TypeError, ValueError, RecursionError):
         pass
@@ -30,7 +32,7 @@ def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
 def decode(data: bytes) -> Any:
     """The value that ``encode`` was given. Raises ``IncompatibleStorage`` for what is no JSON."""
     try:
-        return json.loads(data)
+        return json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise IncompatibleStorage(
             f"{len(data)} bytes in the datastore are no JSON: damaged, or not written by this project; remove them"
@@ -44,6 +46,32 @@ def shown(value: object) -> str:
     except Exception as error:
         return f"<{type(value).__name__}, whose repr fails with {type(error).__name__}>"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether the text holds a half of a surrogate pair, which UTF-8 cannot say."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Whether ``value`` is made of the very types that JSON gives back, and nests no deeper than ``depth``."""
+    if type(value) is dict:
+        for key in value:
+            if type(key) is not str:
+                return False
+        children: Iterable[object] = value.values()
+    elif type(value) is list:
+        children = value
+    else:
+        return type(value) in _SCALARS
+    for child in children:
+        if type(child) not in _SCALARS and not _is_plain(child, depth - 1):
+            return False
+    return depth > 0
 
 
 def _depth(value: object) -> int:
@@ -81,7 +109,7 @@ def _explain(value: object, what: str) -> str:
 def _key_problem(key: object) -> str:
     if not isinstance(key, str):
         return f"has the key {shown(key)}, a {type(key).__name__}; JSON keys are strings: convert it"
-    if _has_surrogate(key):
+    if has_surrogate(key):
         return f"has the key {shown(key)} with a lone surrogate, which is no text; remove it"
     return ""
 
@@ -90,7 +118,7 @@ def _problem(item: object) -> str:
     """What is wrong with a value that holds no others; "" if nothing is."""
     if isinstance(item, str):
         surrogate = "has a lone surrogate, which is no text; remove it or encode the bytes (base64)"
-        return surrogate if _has_surrogate(item) else ""
+        return surrogate if has_surrogate(item) else ""
     if isinstance(item, float):
         return "" if math.isfinite(item) else f"is {item!r}; JSON knows only finite numbers: send null or a string"
     if isinstance(item, int):
@@ -102,11 +130,3 @@ def _problem(item: object) -> str:
     if item is None:
         return ""
     return f"is a {type(item).__name__}; JSON has null, bools, numbers, strings, lists and dicts: convert it"
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False

@@ -45,7 +45,7 @@ class Messages:
             most = self._context.limits.max_messages_per_post
             raise BatchTooLarge(f"a post of {len(batch)} messages; 1 to {most} are allowed: split it")
         metadata = self._context.metadata_of(key)
-        encoded = [self._encode(message, index, metadata or {}) for index, message in enumerate(batch)]
+        encoded = self._encode_all(batch, metadata or {})
         self._check_size(encoded, metadata or {})
         if metadata is None:
             self._context.register(key)
@@ -146,41 +146,40 @@ class Messages:
         claims = None if claim_ids is None else validation.identifiers(claim_ids, "claim id", most)
         return self._driver.delete(key, ids, claim_ids=claims) if ids else {}
 
-    def _encode(self, message: object, index: int, metadata: Mapping[str, Any]) -> EncodedMessage:
+    def _encode_all(self, batch: Iterable[object], metadata: Mapping[str, Any]) -> builtins.list[EncodedMessage]:
+        ttl = min(metadata.get("_default_message_ttl", DEFAULT_MESSAGE_TTL), self._context.limits.max_message_ttl)
+        delay = metadata.get("_default_message_delay", 0.0)
+        encoded = []
+        for index, message in enumerate(batch):
+            try:
+                encoded.append(self._encode(message, ttl, delay))
+            except InvalidInput as error:
+                raise type(error)(f"message {index}: {error}") from error.__cause__
+        return encoded
+
+    def _encode(self, message: object, default_ttl: float, default_delay: float) -> EncodedMessage:
         if not isinstance(message, NewMessage):
-            raise InvalidInput(f"message {index} is a {type(message).__name__}; wrap its body: NewMessage(body)")
+            raise InvalidInput(f"a {type(message).__name__} is no NewMessage; wrap it: NewMessage(body)")
         limits = self._context.limits
-        default_ttl = min(metadata.get("_default_message_ttl", DEFAULT_MESSAGE_TTL), limits.max_message_ttl)
-        ttl = validation.duration(
-            default_ttl if message.ttl is None else message.ttl,
-            f"ttl of message {index}",
-            MIN_DURATION,
-            limits.max_message_ttl,
-        )
-        default_delay = metadata.get("_default_message_delay", 0.0)
-        delay = validation.duration(
-            default_delay if message.delay is None else message.delay,
-            f"delay of message {index}",
-            0.0,
-            limits.max_message_delay,
-        )
+        ttl = default_ttl if message.ttl is None else message.ttl
+        ttl = validation.duration(ttl, "ttl", MIN_DURATION, limits.max_message_ttl)
+        delay = default_delay if message.delay is None else message.delay
+        delay = validation.duration(delay, "delay", 0.0, limits.max_message_delay)
         if delay >= ttl:
-            raise InvalidDuration(
-                f"message {index} has a delay of {delay:g} s and a ttl of {ttl:g} s; make the delay less"
-            )
+            raise InvalidDuration(f"a delay of {delay:.10g} s and a ttl of {ttl:.10g} s; make the delay less")
         if delay > 0:
             self._context.need(Capability.DELAY, f"a delay of {delay:g} s")
-        if message.dedup_id is not None:
-            validation.dedup_id(message.dedup_id, f"dedup id of message {index}")
+        dedup_id = message.dedup_id
+        if dedup_id is not None:
+            dedup_id = validation.dedup_id(dedup_id)
             self._context.need(Capability.IDEMPOTENT_POST, "a dedup_id")
-        body = self._context.codecs.encode(encode(message.body, f"the body of message {index}", InvalidBody))
+        body = self._context.codecs.encode(encode(message.body, "body", InvalidBody))
         if len(body) > limits.max_body_bytes:
             raise InvalidBody(
-                f"the body of message {index} has {len(body)} bytes; at most {limits.max_body_bytes} are allowed: "
-                "store it elsewhere and post a reference"
+                f"body has {len(body)} bytes; at most {limits.max_body_bytes} are allowed: store it elsewhere and "
+                "post a reference"
             )
-        headers = validation.headers(message.headers, f"headers of message {index}")
-        return EncodedMessage(body, ttl, delay, headers, message.dedup_id)
+        return EncodedMessage(body, ttl, delay, validation.headers(message.headers), dedup_id)
 
     def _check_size(self, encoded: builtins.list[EncodedMessage], metadata: Mapping[str, Any]) -> None:
         size = sum(len(message.body) for message in encoded)

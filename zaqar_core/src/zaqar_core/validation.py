@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from zaqar_core import limits as bounds
-from zaqar_core.encoding import encode, shown
+from zaqar_core.contract import NO_HEADERS
+from zaqar_core.encoding import encode, has_surrogate, shown
 from zaqar_core.errors import (
     InvalidClientId,
     InvalidDedupId,
@@ -50,9 +51,9 @@ def client_id(value: object) -> str:
     return _text(value, "client id", 1, bounds.MAX_CLIENT_ID, InvalidClientId)
 
 
-def dedup_id(value: object, what: str = "dedup id") -> str:
+def dedup_id(value: object) -> str:
     """1 to 128 characters."""
-    return _text(value, what, 1, bounds.MAX_DEDUP_ID, InvalidDedupId)
+    return _text(value, "dedup id", 1, bounds.MAX_DEDUP_ID, InvalidDedupId)
 
 
 def duration(value: object, what: str, minimum: float, maximum: float) -> float:
@@ -61,7 +62,7 @@ def duration(value: object, what: str, minimum: float, maximum: float) -> float:
         raise InvalidDuration(f"{what} is {shown(value)}; it is a finite number of seconds: pass an int or a float")
     if not minimum <= value <= maximum:  # nor is NaN
         raise InvalidDuration(
-            f"{what} is {shown(value)} s; it must lie between {minimum:g} and {maximum:g} s: change it"
+            f"{what} is {shown(value)} s; it must lie between {minimum:.10g} and {maximum:.10g} s: change it"
         )
     return float(value)
 
@@ -99,20 +100,20 @@ def identifiers(values: object, what: str, maximum: int) -> list[str]:
     return found
 
 
-def headers(value: object, what: str = "headers") -> Mapping[str, str]:
+def headers(value: object) -> Mapping[str, str]:
     """Strings to strings, at most 4 KiB as JSON."""
+    if value == {}:
+        return NO_HEADERS
     if not isinstance(value, Mapping):
-        raise InvalidHeaders(f"{what} is {shown(value)}; pass a dict of strings to strings")
-    if not value:
-        return {}
+        raise InvalidHeaders(f"headers is {shown(value)}; pass a dict of strings to strings")
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
-            raise InvalidHeaders(f"{what}: {shown(name)} has the value {shown(text)}; both are strings: convert them")
-    plain = dict(value)
-    size = len(encode(plain, what, InvalidHeaders))
+            raise InvalidHeaders(f"headers: {shown(name)} has the value {shown(text)}; both are strings: convert them")
+    plain = {_plain(name): _plain(text) for name, text in value.items()}
+    size = len(encode(plain, "headers", InvalidHeaders))
     if size > bounds.MAX_HEADERS_BYTES:
         raise InvalidHeaders(
-            f"{what} have {size} bytes as JSON; at most {bounds.MAX_HEADERS_BYTES}: move some to the body"
+            f"headers have {size} bytes as JSON; at most {bounds.MAX_HEADERS_BYTES}: move some to the body"
         )
     return plain
 
@@ -167,7 +168,7 @@ def _text(value: object, what: str, shortest: int, longest: int, error: type[Inv
     if not shortest <= len(value) <= longest:
         remedy = "shorten it" if value else "name one"
         raise error(f"{what} {shown(value)} has {len(value)} characters; {shortest} to {longest} are allowed: {remedy}")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if "\0" in value or has_surrogate(value):
         raise error(f"{what} {shown(value)} contains U+0000 or a lone surrogate; remove it")
     return _plain(value)
 

@@ -13,11 +13,11 @@ from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
 from zaqar_sqlite.ids import new_tokens, seq_of, to_id
 from zaqar_sqlite.settle import read, write
-from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, QueueTransaction, json_list
+from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, UNCLAIMED, QueueTransaction, json_list
 
 _INSERT: Final = "INSERT INTO claims (seq, queue, started_at, ends_at, token) VALUES (?, ?, ?, ?, ?)"
 _OLDEST: Final = f"""
-    SELECT {COLUMNS} FROM messages WHERE queue = ? AND state = {ACTIVE} ORDER BY position, seq LIMIT ?
+    SELECT {UNCLAIMED} FROM messages WHERE queue = ? AND state = {ACTIVE} ORDER BY position, seq LIMIT ?
 """
 _TAKE: Final = f"""
     UPDATE messages SET state = {CLAIMED}, claim = ?, claim_count = claim_count + 1, due_at = ?,
@@ -56,13 +56,15 @@ class SqliteClaims(ClaimController):
             connection.execute(_INSERT, (seq, transaction.queue, transaction.now, ends_at, token))
             transaction.counts[ACTIVE] -= len(rows)
             transaction.counts[CLAIMED] += len(rows)
+            claim_id = to_id(seq, token)
             messages: list[StoredMessage] = []
             exhausted: list[StoredMessage] = []
-            for row in rows:
-                used_up = max_claim_count is not None and row[8] >= max_claim_count
-                taken = (*row[:3], max(row[3], lives_until), *row[4:6], seq, token, row[8] + 1, *row[9:])
-                (exhausted if used_up else messages).append(transaction.message_of(taken))
-            return StoredClaim(to_id(seq, token), to_ms(ttl) / 1000, 0.0, messages, exhausted)
+            for *identity, expires_at, own_token, client_id, claim_count, headers, body in rows:
+                used_up = max_claim_count is not None and claim_count >= max_claim_count
+                lives = max(expires_at, lives_until)
+                row = (*identity, lives, own_token, client_id, claim_count + 1, headers, body, claim_id)
+                (exhausted if used_up else messages).append(transaction.message_of(row))
+            return StoredClaim(claim_id, to_ms(ttl) / 1000, 0.0, messages, exhausted)
 
         [token] = new_tokens(1)
         return write(self._database, queue, work)

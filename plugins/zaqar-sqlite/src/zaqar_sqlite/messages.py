@@ -83,23 +83,22 @@ class SqliteMessages(MessageController):
             answer: list[str] = []
             rows: list[tuple[object, ...]] = []
             fresh: list[tuple[int, str, str, int]] = []
-            for message, token in zip(messages, tokens, strict=True):
-                if message.dedup_id is not None and message.dedup_id in ids:
-                    answer.append(ids[message.dedup_id])
+            for (body, ttl, delay, headers, dedup_id), token in zip(messages, tokens, strict=True):
+                if dedup_id in ids:
+                    answer.append(ids[dedup_id])
                     continue
                 message_id = to_id(seq, token)
                 answer.append(message_id)
-                if message.dedup_id is not None:
-                    ids[message.dedup_id] = message_id
-                    fresh.append((row, message.dedup_id, message_id, now + to_ms(DEDUP_WINDOW)))
-                expires_at = now + to_ms(message.ttl)
-                position = now + to_ms(message.delay)
-                state = DELAYED if position > now else ACTIVE
-                due_at = min(position, expires_at) if state == DELAYED else expires_at
-                headers = json.dumps(dict(message.headers)) if message.headers else ""
-                rows.append(
-                    (seq, row, state, position, due_at, now, expires_at, token, client_id, headers, message.body)
-                )
+                if dedup_id is not None:
+                    ids[dedup_id] = message_id
+                    fresh.append((row, dedup_id, message_id, now + to_ms(DEDUP_WINDOW)))
+                expires_at = now + to_ms(ttl)
+                state, position, due_at = ACTIVE, now, expires_at
+                if delay > 0:
+                    state, position = DELAYED, now + to_ms(delay)
+                    due_at = min(position, expires_at)
+                text = json.dumps(dict(headers)) if headers else ""
+                rows.append((seq, row, state, position, due_at, now, expires_at, token, client_id, text, body))
                 transaction.counts[state] += 1
                 seq += 1
             transaction.connection.executemany(_INSERT, rows)
@@ -224,7 +223,7 @@ class SqliteMessages(MessageController):
         return read(self._database, queue, work)
 
 
-def _known_dedup_ids(transaction: QueueTransaction, messages: Sequence[EncodedMessage]) -> dict[str, str]:
+def _known_dedup_ids(transaction: QueueTransaction, messages: Sequence[EncodedMessage]) -> dict[str | None, str]:
     wanted = [message.dedup_id for message in messages if message.dedup_id is not None]
     if not wanted:
         return {}

@@ -1,5 +1,7 @@
 """One queue inside one transaction: its counters, the time, the next number, and rows turned into messages."""
 
+# ruff: noqa: S608 - statements are put together from constants alone
+
 from __future__ import annotations
 
 import json
@@ -15,9 +17,9 @@ ACTIVE: Final = 0
 CLAIMED: Final = 1
 DELAYED: Final = 2
 
-COLUMNS: Final = """seq, position, posted_at, expires_at, token, client_id, claim,
-    (SELECT token FROM claims WHERE claims.seq = messages.claim), claim_count, headers, body"""
-"""What ``message_of`` needs of a message, in this order."""
+UNCLAIMED: Final = "seq, position, posted_at, expires_at, token, client_id, claim_count, headers, body"
+COLUMNS: Final = f"{UNCLAIMED}, (SELECT printf('%x-%s', seq, token) FROM claims WHERE claims.seq = messages.claim)"
+"""What ``message_of`` needs of a message, in this order; of one without a claim, the last is None."""
 
 _LOAD = """
     SELECT max(s.clock, ?1), s.next_seq, q.id, q.free, q.claimed, q.delayed,
@@ -95,14 +97,14 @@ class QueueTransaction:
 
     def message_of(self, row: Sequence[Any]) -> StoredMessage:
         """The message in a row of ``COLUMNS``."""
-        seq, _, posted_at, expires_at, token, client_id, claim, claim_token, claim_count, headers, body = row
+        seq, _, posted_at, expires_at, token, client_id, claim_count, headers, body, claim_id = row
         return StoredMessage(
             to_id(seq, token),
             body,
             (expires_at - posted_at) / 1000,
             (self.now - posted_at) / 1000,
             client_id,
-            None if claim is None else to_id(claim, claim_token),
+            claim_id,
             claim_count,
             json.loads(headers) if headers else NO_HEADERS,
         )

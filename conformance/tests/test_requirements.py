@@ -21,7 +21,7 @@ def test_the_page_is_what_the_requirements_make() -> None:
 
 
 # Requirements whose checks are still to be written; nothing may join them, and what has a check leaves.
-UNCHECKED = {"FAI-007", "FAI-010"}
+UNCHECKED: set[str] = set()
 
 
 def test_every_requirement_has_a_check() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -99,6 +99,13 @@ class Target(ABC):
     def durability_gaps(self, driver: Driver) -> list[str]:
         """The settings, read from the datastore, with which a loss of power loses what was acknowledged; none: []."""
         raise NotRun(f"the target {self.name} cannot read how its datastore writes to disk")
+
+    def traced_pids(self) -> Sequence[int]:
+        """The processes of the datastore in whose system calls writes are seen to reach the disk; none: not traced.
+
+        Of an embedded backend the suite traces its own client, which it knows.
+        """
+        return ()
 
 
 class UriTarget(Target):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zaqar_conformance.target import Target
-from zaqar_core.contract import new_id
+from zaqar_core.contract import Driver, new_id
 
 
 class MemoryTarget(Target):
@@ -25,6 +25,9 @@ class MemoryTarget(Target):
 
     def stop(self) -> None:
         """The store goes with the process."""
+
+    def durability_gaps(self, driver: Driver) -> list[str]:
+        return ["it writes to no disk"]
 
     def unreachable_uri(self) -> str:
         return f"memory://{new_id()}?create=false"

@@ -54,10 +54,10 @@ class Queues:
 
     def delete(self, name: str, *, project: str | None = None) -> None:
         """Delete the queue with its messages and claims; an unknown one is no error."""
-        key = self._context.key(name, project)
+        key, records = self._context.key(name, project), self._records
         self._messages.purge(key)
         try:
-            self._records.delete(key)
+            records.delete(key)
         finally:
             self._forget(key)
 

@@ -10,7 +10,15 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from zaqar_core.contract import EncodedMessage, MessageController, QueueKey, Refusal, StoredMessage, StoredPage
+from zaqar_core.contract import (
+    MAX_SETTLED_PER_CALL,
+    EncodedMessage,
+    MessageController,
+    QueueKey,
+    Refusal,
+    StoredMessage,
+    StoredPage,
+)
 from zaqar_core.errors import InvalidMarker, StorageError
 from zaqar_core.limits import DEDUP_WINDOW
 from zaqar_core.models import MessageRef, QueueStats
@@ -109,7 +117,8 @@ class SqliteMessages(MessageController):
         if not messages:
             return []
         tokens = new_tokens(len(messages))
-        return write(self._database, queue, work, settled=False)
+        # Enough for as many to go as come, so that a queue which nobody reads does not grow for ever.
+        return write(self._database, queue, work, steps=1 + len(messages) // MAX_SETTLED_PER_CALL)
 
     def get(self, queue: QueueKey, message_ids: Sequence[str]) -> list[StoredMessage]:
         def work(transaction: QueueTransaction) -> list[StoredMessage]:

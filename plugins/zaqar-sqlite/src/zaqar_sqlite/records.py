@@ -5,18 +5,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from zaqar_core.contract import Record, RecordStore, Space, new_id
 from zaqar_sqlite import clock
 from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
 
+T = TypeVar("T")
+
 _NOW: Final = "(SELECT max(clock, :wall) FROM state)"
 _LIVE: Final = f"(expires_at IS NULL OR expires_at > {_NOW})"
 _ONE: Final = f"kind = :kind AND project = :project AND key = :key AND {_LIVE}"
 _SOME: Final = f"kind = :kind AND project = :project AND key >= :low AND {_LIVE}"
+_JUST_EXPIRED: Final = "SELECT 1 FROM state, records WHERE expires_at > clock AND expires_at <= :wall LIMIT 1"
 _COLUMNS: Final = "key, value, version, nonce"
 _HIGHEST: Final = chr(0x10FFFF)
 
@@ -32,7 +35,7 @@ class SqliteRecords(RecordStore):
             row = connection.execute(f"SELECT {_COLUMNS} FROM records WHERE {_ONE}", _values(space, key=key)).fetchone()
             return None if row is None else Record(*row)
 
-        return self._database.read(work, self._database.deadline())
+        return self._read(work)
 
     def insert(self, space: Space, key: str, value: bytes, *, nonce: str, ttl: float | None = None) -> str | None:
         def work(connection: sqlite3.Connection) -> int:
@@ -79,14 +82,30 @@ class SqliteRecords(RecordStore):
             )
             return [Record(*row) for row in rows]
 
-        return self._database.read(work, self._database.deadline())
+        return self._read(work)
 
     def count(self, space: Space, *, prefix: str = "") -> int:
         def work(connection: sqlite3.Connection) -> int:
             where, values = _range(space, prefix, None)
             return int(connection.execute(f"SELECT count(*) FROM records WHERE {where}", values).fetchone()[0])
 
-        return self._database.read(work, self._database.deadline())
+        return self._read(work)
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` returns; if it may have found a record expired, only once that time is stored."""
+
+        def attempt(connection: sqlite3.Connection) -> tuple[bool, T]:
+            answer = work(connection)
+            expired = connection.execute(_JUST_EXPIRED, {"wall": clock.wall_ms()}).fetchone()
+            return expired is not None, answer
+
+        def ticked(connection: sqlite3.Connection) -> T:
+            _tick(connection)
+            return work(connection)
+
+        deadline = self._database.deadline()
+        expired, answer = self._database.read(attempt, deadline)
+        return self._database.write(ticked, deadline) if expired else answer
 
 
 def _values(space: Space, **more: object) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from zaqar_core.contract import MAX_SETTLED_PER_CALL, QueueKey
@@ -33,25 +34,27 @@ def write(
     work: Callable[[QueueTransaction], T],
     *,
     deadline: float | None = None,
-    settled: bool = True,
+    steps: int | None = None,
 ) -> T:
     """Run ``work`` on the queue, settled, in one transaction; before it, others settle what is more than a step.
 
-    ``settled=False``: one step of settling is enough, for work whose answer does not depend on it.
+    ``steps``: so many are enough, for work whose answer does not depend on it.
     """
 
-    def attempt(connection: sqlite3.Connection) -> T | _Unsettled:
+    def attempt(enough: bool, connection: sqlite3.Connection) -> T | _Unsettled:
         transaction = QueueTransaction(connection, key)
         complete = settle(transaction)
-        result = work(transaction) if complete or not settled else UNSETTLED
+        result = work(transaction) if complete or enough else UNSETTLED
         transaction.write_back()
         return result
 
     deadline = database.deadline() if deadline is None else deadline
+    step = 1
     while True:
-        result = database.write(attempt, deadline)
+        result = database.write(partial(attempt, step == steps), deadline)
         if not isinstance(result, _Unsettled):
             return result
+        step += 1
 
 
 def settle(transaction: QueueTransaction) -> bool:

@@ -204,6 +204,7 @@ class Record(NamedTuple):
 class RecordStore(ABC):
     """Small named documents: all that the control plane needs. No transaction spans several of them.
 
+    A key has 1 to 192 bytes in UTF-8, a prefix 0 to 192, without U+0000 and surrogates.
     ``nonce`` is stored with the document; the core reads it back to learn whose write an unknown outcome was.
     """
 
@@ -256,6 +257,7 @@ class Driver(ABC):
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
         """Connect, check that the datastore is usable, prepare it where that is needed.
 
+        One process may open the same URI several times, from several threads; each driver is closed on its own.
         Every later call ends within ``timeout`` seconds. Raises ``InvalidUri``, ``InvalidOption``,
         ``StorageUnavailable`` (within ``connect_timeout``) or ``IncompatibleStorage``.
         """
@@ -279,4 +281,7 @@ class Driver(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of every connection. Twice is once."""
+        """Let go of every connection. Twice is once.
+
+        What is under way in other threads ends within ``timeout``: done, or with an error such as ``StorageClosed``.
+        """

@@ -31,11 +31,17 @@ def test_wrong_input_and_nothing_else_is_a_value_error(error: type[Exception]) -
     assert issubclass(error, ValueError) == issubclass(error, errors.InvalidInput) == named_so
 
 
+DO_NOT_EXIST = """
+    ClaimDoesNotExist FlavorDoesNotExist MessageDoesNotExist PoolDoesNotExist QueueDoesNotExist QueueIsEmpty
+    QueueNotMapped SubscriptionDoesNotExist
+"""
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (errors.DoesNotExist, "ClaimDoesNotExist MessageDoesNotExist QueueDoesNotExist QueueIsEmpty"),
-        (errors.NotPermitted, "ClaimDoesNotMatch MessageIsClaimed"),
+        (errors.DoesNotExist, DO_NOT_EXIST),
+        (errors.NotPermitted, "ClaimDoesNotMatch MessageIsClaimed PoolCapabilitiesMismatch PoolInUse"),
         (errors.DriverError, "AmbiguousScheme BrokenDriver ContractMismatch UnknownScheme"),
         (errors.StorageUnavailable, "OutcomeUnknown StorageFull"),
         (errors.StorageError, "IncompatibleStorage OutcomeUnknown StorageClosed StorageFull StorageUnavailable"),

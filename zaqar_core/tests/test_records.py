@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from zaqar_core.contract import QueueKey, Record, RecordStore, Space
+from zaqar_core.documents import QUEUES
 from zaqar_core.errors import IncompatibleStorage, OutcomeUnknown, StorageClosed, StorageUnavailable
 from zaqar_core.models import Page, QueueEntry
-from zaqar_core.records import KIND, QueueRecords
+from zaqar_core.records import QueueRecords
 
 ORDERS = QueueKey("acme", "orders")
-SPACE = Space(KIND, "acme")
+SPACE = Space(QUEUES, "acme")
 
 
 class Store(RecordStore):

@@ -10,6 +10,7 @@ from zaqar_core import validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.codecs import Codecs
 from zaqar_core.contract import Driver, QueueKey, StoredMessage
+from zaqar_core.documents import Documents
 from zaqar_core.encoding import decode
 from zaqar_core.errors import StorageClosed, Unsupported
 from zaqar_core.limits import Limits
@@ -31,6 +32,7 @@ class Context:
     metadata: MetadataCache | None
     project: str
     client_id: str = field(repr=False)
+    connect_timeout: float
     timeout: float
     closed: bool = False
 
@@ -56,6 +58,13 @@ class Context:
         """Raise ``Unsupported`` unless the backend declares ``capability``."""
         if capability not in self.capabilities:
             raise Unsupported(f"{what} needs {capability}, which this backend does not offer; choose one that does")
+
+    def documents(self, kind: str) -> Documents:
+        """The control plane's records of one kind. Raises ``StorageClosed``, ``Unsupported``."""
+        self.check_open()
+        if self.control.records is None:
+            raise Unsupported("this backend keeps no records, so it is no control plane; connect with control='...'")
+        return Documents(self.control.records, kind)
 
     def metadata_of(self, queue: QueueKey) -> Mapping[str, Any] | None:
         """The queue's metadata; None if it is not registered; {} without a control plane."""

@@ -58,6 +58,14 @@ class InvalidMetadata(InvalidInput):
     """Queue metadata that is no JSON object, too large, or with a reserved key of a wrong value."""
 
 
+class InvalidPool(InvalidInput):
+    """Not a pool's name, weight or options, or not a flavor's name: a name has 1 to 64 characters, as a queue's."""
+
+
+class InvalidSubscription(InvalidInput):
+    """Not a subscriber (a URI of at most 2048 characters) or not the options of a subscription (a JSON object)."""
+
+
 class BatchTooLarge(InvalidInput):
     """A post of more messages or more bytes than the limits allow."""
 
@@ -93,8 +101,24 @@ class QueueIsEmpty(DoesNotExist):
     """The queue has no message to show first."""
 
 
+class PoolDoesNotExist(DoesNotExist):
+    """No such pool, or it is being deleted."""
+
+
+class FlavorDoesNotExist(DoesNotExist):
+    """No such flavor, or it is being deleted."""
+
+
+class QueueNotMapped(DoesNotExist):
+    """The catalogue has no entry for this queue."""
+
+
+class SubscriptionDoesNotExist(DoesNotExist):
+    """No such subscription on this queue: never made, deleted or ended."""
+
+
 class NotPermitted(ZaqarError):
-    """The state of a message or claim forbids it. Nothing was changed."""
+    """The state of things forbids it. Nothing was changed."""
 
 
 class MessageIsClaimed(NotPermitted):
@@ -103,6 +127,14 @@ class MessageIsClaimed(NotPermitted):
 
 class ClaimDoesNotMatch(NotPermitted):
     """The claim lives, but does not hold this message."""
+
+
+class PoolInUse(NotPermitted):
+    """A catalogue entry names the pool, or it is the last one of its flavor."""
+
+
+class PoolCapabilitiesMismatch(NotPermitted):
+    """The pools of one flavor would not be equal in capabilities."""
 
 
 class Unsupported(ZaqarError):

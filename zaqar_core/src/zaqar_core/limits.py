@@ -44,6 +44,14 @@ DEFAULT_PAGE = 10
 DEDUP_WINDOW = 300.0
 """How long a dedup id is remembered, in seconds."""
 MAX_HEADERS_BYTES = 4 * 1024
+DEFAULT_POOL_WEIGHT = 100
+MAX_POOL_WEIGHT = 1_000_000
+MAX_NAMES_PER_PAGE = 1_000
+"""How many pools, flavors, catalogue entries or subscriptions a listing takes at most."""
+MAX_OPTIONS_BYTES = 16 * 1024
+"""Of a pool or a subscription, as JSON."""
+MAX_SUBSCRIBER = 2048
+MAX_SUBSCRIPTION_TTL = 10 * 365 * 24 * 3600.0
 MAX_QUEUE_NAME = 64
 MAX_QUEUE_NAME_BYTES = 192
 MAX_PROJECT = 256

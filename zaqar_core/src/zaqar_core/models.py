@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from zaqar_core.capabilities import Capability
+
 T = TypeVar("T")
 
 
@@ -98,6 +100,55 @@ class Page(Generic[T]):
     items: Sequence[T]
     marker: str
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A backend that holds queues. ``uri`` and ``options``, which may hold secrets, are not in its repr.
+
+    ``weight``: its share of new queues, 0 for none. ``flavor``: the one it is in, "" for none. ``options``: as
+    ``connect`` takes them beside the URI.
+    """
+
+    name: str
+    uri: str = field(repr=False)
+    weight: int
+    flavor: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Flavor:
+    """A kind of pools: ``capabilities`` are those of every one of its ``pools`` (names); none without pools."""
+
+    name: str
+    pools: Sequence[str] = ()
+    capabilities: frozenset[Capability] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """Which pool holds a project's queue."""
+
+    queue: str
+    pool: str
+    project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Who wants to be told about a queue's messages. ``subscriber``, which may hold a secret, is not in its repr.
+
+    ``subscriber``: a URI. ``ttl``: seconds from its creation to its end; None: it has none. ``options``: a JSON
+    object. ``confirmed``: whether the subscriber agreed.
+    """
+
+    id: str
+    queue: str
+    subscriber: str = field(repr=False)
+    ttl: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

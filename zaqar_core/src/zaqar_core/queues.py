@@ -8,18 +8,20 @@ from typing import Any
 from zaqar_core import validation
 from zaqar_core.context import Context
 from zaqar_core.contract import MessageController, QueueKey
-from zaqar_core.errors import InvalidMarker, InvalidQueueName, QueueDoesNotExist, Unsupported
+from zaqar_core.errors import QueueDoesNotExist, Unsupported
 from zaqar_core.limits import DEFAULT_PAGE
 from zaqar_core.models import Page, QueueEntry, QueueStats
 from zaqar_core.records import QueueRecords
+from zaqar_core.subscriptions import Subscriptions
 
 
 class Queues:
     """Queues as the control plane knows them."""
 
-    def __init__(self, context: Context, messages: MessageController) -> None:
+    def __init__(self, context: Context, messages: MessageController, subscriptions: Subscriptions) -> None:
         self._context = context
         self._messages = messages
+        self._subscriptions = subscriptions
 
     def create(self, name: str, metadata: Mapping[str, Any] | None = None, *, project: str | None = None) -> bool:
         """Whether this call made the queue; on one that exists nothing changes. Raises ``InvalidMetadata``."""
@@ -53,9 +55,10 @@ class Queues:
             raise _absent(name)
 
     def delete(self, name: str, *, project: str | None = None) -> None:
-        """Delete the queue with its messages and claims; an unknown one is no error."""
+        """Delete the queue with its messages, claims and subscriptions; an unknown one is no error."""
         key, records = self._context.key(name, project), self._records
         self._messages.purge(key)
+        self._subscriptions.drop(key)
         try:
             records.delete(key)
         finally:
@@ -74,7 +77,7 @@ class Queues:
         self._context.check_open()
         return self._records.list(
             self._context.project_or(project),
-            marker=_marker(marker),
+            marker=validation.name_marker(marker),
             limit=validation.limit(limit, self._context.limits.max_queues_per_page),
             detailed=detailed,
             prefix=validation.queue_prefix(prefix),
@@ -102,15 +105,6 @@ class Queues:
         """After every change, one of unknown outcome too."""
         if self._context.metadata is not None:
             self._context.metadata.forget(key)
-
-
-def _marker(value: str | None) -> str:
-    if value is None or value == "":
-        return ""
-    try:
-        return validation.queue_name(value)
-    except InvalidQueueName as error:
-        raise InvalidMarker(f"{error}; pass the text that a page gave as its marker, or None") from error
 
 
 def _absent(name: str) -> QueueDoesNotExist:

@@ -9,19 +9,23 @@ from typing import Self
 
 from zaqar_core import validation
 from zaqar_core.capabilities import Capability
+from zaqar_core.catalogue import Catalogue
 from zaqar_core.claims import Claims
 from zaqar_core.codecs import Codec, Codecs
 from zaqar_core.context import Context
 from zaqar_core.contract import Driver, new_id
 from zaqar_core.encoding import shown
 from zaqar_core.errors import InvalidInput, StorageError, Unsupported
+from zaqar_core.flavors import Flavors
 from zaqar_core.handle import Queue
 from zaqar_core.limits import Limits
 from zaqar_core.messages import Messages
 from zaqar_core.metadata import MetadataCache
+from zaqar_core.pools import Pools
 from zaqar_core.queues import Queues
 from zaqar_core.records import QueueRecords
 from zaqar_core.registry import load_driver
+from zaqar_core.subscriptions import Subscriptions
 from zaqar_core.uri import Uri
 
 _LONGEST_TIMEOUT = 3600.0
@@ -43,7 +47,8 @@ def connect(
 ) -> Storage:
     """Open the backend at ``uri`` and check at once that it works.
 
-    ``control``: another URI for the control plane (queues and their metadata); None: the same backend.
+    ``control``: another URI for the control plane (queues and their metadata, pools, flavors, the catalogue);
+    None: the same backend.
     ``project``: the tenant; ``client_id``: who posts (random unless given); every call may override both.
     ``connect_timeout``, ``timeout``: seconds to open, and seconds in which every later call ends.
     ``limits``: how large and long things may be. ``codecs``: what changes bodies, by name or object, in order.
@@ -82,6 +87,7 @@ def connect(
             limits=limits or Limits(),
             codecs=chain,
             metadata_ttl=metadata_ttl,
+            connect_timeout=connect_timeout,
             timeout=timeout,
         )
     except BaseException:
@@ -98,7 +104,11 @@ class Storage:
 
     messages: Messages
     claims: Claims
+    subscriptions: Subscriptions
     queues: Queues
+    pools: Pools
+    flavors: Flavors
+    catalogue: Catalogue
 
     def __init__(
         self,
@@ -110,6 +120,7 @@ class Storage:
         limits: Limits,
         codecs: Codecs,
         metadata_ttl: float,
+        connect_timeout: float,
         timeout: float,
     ) -> None:
         if driver.messages is None:
@@ -129,11 +140,16 @@ class Storage:
             metadata=MetadataCache(records, metadata_ttl) if records is not None else None,
             project=project,
             client_id=client_id,
+            connect_timeout=connect_timeout,
             timeout=timeout,
         )
         self.messages = Messages(self._context, driver.messages)
         self.claims = Claims(self._context, driver.claims, driver.messages)
-        self.queues = Queues(self._context, driver.messages)
+        self.subscriptions = Subscriptions(self._context, driver.records)
+        self.queues = Queues(self._context, driver.messages, self.subscriptions)
+        self.pools = Pools(self._context)
+        self.flavors = Flavors(self._context, self.pools)
+        self.catalogue = Catalogue(self._context)
 
     def queue(self, name: str, *, project: str | None = None, client_id: str | None = None) -> Queue:
         """A handle on one queue."""

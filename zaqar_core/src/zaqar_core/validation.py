@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,10 +19,17 @@ from zaqar_core.errors import (
     InvalidLimit,
     InvalidMarker,
     InvalidMetadata,
+    InvalidPool,
     InvalidProject,
     InvalidQueueName,
+    InvalidSubscription,
 )
 from zaqar_core.limits import Limits
+from zaqar_core.uri import Uri
+
+SUBSCRIPTION_TTL = (bounds.MIN_DURATION, bounds.MAX_SUBSCRIPTION_TTL)
+_SUBSCRIBER = re.compile(r"[a-z][a-z0-9+.-]*:[^\s]")
+_DIGEST = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
 def queue_name(value: object) -> str:
@@ -133,6 +141,99 @@ def metadata(value: object, queue: str, limits: Limits) -> bytes:
     except (InvalidDuration, InvalidQueueName) as error:
         raise InvalidMetadata(str(error)) from error
     return data
+
+
+def pool_name(value: object) -> str:
+    """As a queue's name."""
+    return _name(value, "pool name")
+
+
+def pool_names(values: object) -> tuple[str, ...]:
+    """A collection of pools' names, each once."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidPool(f"pools is {shown(values)}; pass a list of names")
+    return tuple(dict.fromkeys(map(pool_name, values)))
+
+
+def flavor_name(value: object) -> str:
+    """As a queue's name."""
+    return _name(value, "flavor name")
+
+
+def pool_uri(value: str) -> str:
+    """A URI; the text is kept, with its secrets."""
+    Uri.parse(value)
+    return _plain(value)
+
+
+def weight(value: object) -> int:
+    """A whole number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= bounds.MAX_POOL_WEIGHT:
+        raise InvalidPool(
+            f"weight is {shown(value)}; it is a whole number from 0 to {bounds.MAX_POOL_WEIGHT}: change it"
+        )
+    return int(value)
+
+
+def pool_options(value: object) -> dict[str, Any]:
+    """Options as ``connect`` takes them: strings to scalars. Their values are never shown."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise InvalidPool(f"options is a {type(value).__name__}; pass a dict of names to values")
+    for name, option in value.items():
+        if not isinstance(option, str | int | float):
+            raise InvalidPool(f"option {name!r} is a {type(option).__name__}; pass a string, number or bool")
+    return _options(value, InvalidPool)
+
+
+def subscriber(value: object) -> str:
+    """A URI of 1 to 2048 characters; it is never shown, since it may hold a secret."""
+    if not isinstance(value, str) or not _SUBSCRIBER.match(value) or has_surrogate(value) or "\0" in value:
+        raise InvalidSubscription("subscriber is no URI; write a scheme and an address: https://..., mailto:...")
+    if len(value) > bounds.MAX_SUBSCRIBER:
+        raise InvalidSubscription(
+            f"subscriber has {len(value)} characters; at most {bounds.MAX_SUBSCRIBER} are allowed: shorten it"
+        )
+    return _plain(value)
+
+
+def subscription_options(value: object) -> dict[str, Any]:
+    """A JSON object."""
+    if not isinstance(value, Mapping):
+        raise InvalidSubscription(f"options is a {type(value).__name__}; pass a dict")
+    return _options(value, InvalidSubscription)
+
+
+def name_marker(value: object) -> str:
+    """The marker of a listing by name: the last name shown; "" for the start."""
+    if value is None or value == "":
+        return ""
+    try:
+        return queue_name(value)
+    except InvalidQueueName as error:
+        raise InvalidMarker(f"{error}; pass the text that a page gave as its marker, or None") from error
+
+
+def digest_marker(value: object, length: int) -> str:
+    """The marker of a listing by digest; "" for the start."""
+    if value is None or value == "":
+        return ""
+    if not isinstance(value, str) or len(value) != length or not _DIGEST.match(value):
+        raise InvalidMarker(f"marker {shown(value)} is none that a page gave; pass back a page's marker, or None")
+    return _plain(value)
+
+
+def _name(value: object, what: str) -> str:
+    try:
+        return queue_name(value)
+    except InvalidQueueName as error:
+        raise InvalidPool(str(error).replace("queue name", what, 1)) from None
+
+
+def _options(value: Mapping[str, Any], error: type[InvalidInput]) -> dict[str, Any]:
+    size = len(encode(dict(value), "options", error))
+    if size > bounds.MAX_OPTIONS_BYTES:
+        raise error(f"options have {size} bytes as JSON; at most {bounds.MAX_OPTIONS_BYTES} are allowed: shorten them")
+    return dict(value)
 
 
 def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits) -> None:

@@ -32,7 +32,6 @@ class ReferenceDriver(Driver):
 
     contract: ClassVar[int] = 1
     possible_capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {
-        Capability.SUBSCRIPTIONS,
         Capability.FLAT_STATS,
         Capability.HIGH_THROUGHPUT,
         Capability.PERSISTENT,

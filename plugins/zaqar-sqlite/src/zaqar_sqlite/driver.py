@@ -29,7 +29,7 @@ class SqliteDriver(Driver):
     """Both planes in one file. ``sqlite:///relative.db``, ``sqlite:////absolute/path.db``."""
 
     contract = 1
-    possible_capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability) - {Capability.SUBSCRIPTIONS}
+    possible_capabilities: ClassVar[frozenset[Capability]] = frozenset(Capability)
 
     def __init__(self, database: Database, capabilities: frozenset[Capability]) -> None:
         self._database = database

@@ -1,0 +1,180 @@
+"""``storage.catalogue``: which pool holds which queue."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from zaqar_core import validation
+from zaqar_core.context import Context
+from zaqar_core.contract import QueueKey, Record
+from zaqar_core.documents import CATALOGUE, ENTRIES_BY_POOL, POOLS, Documents, attempts, joined, split, to_bytes
+from zaqar_core.encoding import decode
+from zaqar_core.errors import PoolDoesNotExist, QueueNotMapped
+from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
+from zaqar_core.models import CatalogueEntry, Page
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """``pool``: the one that holds the queue; ``next``: the one that shall, once it is seen to stay. "" for none."""
+
+    pool: str
+    next: str = ""
+
+    @classmethod
+    def read(cls, record: Record) -> Self:
+        return cls(**decode(record.value))
+
+    def value(self) -> bytes:
+        return to_bytes(asdict(self))
+
+
+class Catalogue:
+    """Entries by project and queue name. The queue need not be registered.
+
+    An entry never names a pool that is gone, whoever deletes pools or dies meanwhile. A pool is written into ``next``
+    and indexed under the pool; then the pool is read; then the entry is confirmed. Who deletes a pool marks it first
+    and strikes it from every ``next`` that it finds in the index, so that no such entry can be confirmed.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def insert(self, queue: str, pool: str, *, project: str | None = None) -> bool:
+        """Whether this call made the entry; on one that exists nothing changes. Raises ``PoolDoesNotExist``."""
+        key, pool = self._context.key(queue, project), validation.pool_name(pool)
+        entries = self._entries
+        for _ in attempts(f"the catalogue entry of {queue!r}"):
+            record = entries.get(key.project, key.name)
+            if record is None:
+                version = entries.insert(key.project, key.name, _Entry("", pool).value())
+            elif not _Entry.read(record).pool:
+                version = entries.replace(key.project, record, _Entry("", pool).value())
+            else:
+                return False
+            if version and self._confirm(key, Record(key.name, b"", version, ""), _Entry("", pool)):
+                return True
+        raise AssertionError  # attempts raises
+
+    def get(self, queue: str, *, project: str | None = None) -> CatalogueEntry:
+        """The queue's entry. Raises ``QueueNotMapped``."""
+        key = self._context.key(queue, project)
+        return _model(key, self._existing(key)[1])
+
+    def exists(self, queue: str, *, project: str | None = None) -> bool:
+        """Whether the queue has an entry."""
+        key = self._context.key(queue, project)
+        record = self._entries.get(key.project, key.name)
+        return record is not None and _Entry.read(record).pool != ""
+
+    def update(self, queue: str, pool: str, *, project: str | None = None) -> None:
+        """Name another pool. Raises ``QueueNotMapped``, ``PoolDoesNotExist``; then nothing has changed."""
+        key, pool = self._context.key(queue, project), validation.pool_name(pool)
+        for _ in attempts(f"the catalogue entry of {queue!r}"):
+            record, entry = self._existing(key)
+            before = self._index.get(entry.pool, _index_key(key))
+            version = self._entries.replace(key.project, record, _Entry(entry.pool, pool).value())
+            if version and self._confirm(key, record._replace(version=version), _Entry(entry.pool, pool)):
+                if before and entry.pool != pool:
+                    self._index.delete(entry.pool, before.key, version=before.version)
+                return
+
+    def delete(self, queue: str, *, project: str | None = None) -> None:
+        """Forget the entry; an unknown one is no error."""
+        key = self._context.key(queue, project)
+        for _ in attempts(f"the catalogue entry of {queue!r}"):
+            record = self._entries.get(key.project, key.name)
+            if record is None:
+                return
+            pools = [pool for pool in (_Entry.read(record).pool, _Entry.read(record).next) if pool]
+            indexed = [(pool, self._index.get(pool, _index_key(key))) for pool in pools]
+            if self._entries.delete(key.project, key.name, version=record.version):
+                for pool, found in indexed:
+                    # Of this version only: a new entry has written it anew.
+                    if found:
+                        self._index.delete(pool, found.key, version=found.version)
+                return
+
+    def list(
+        self, *, marker: str | None = None, limit: int = DEFAULT_PAGE, project: str | None = None
+    ) -> Page[CatalogueEntry]:
+        """A page of the project's entries by queue name (code-point order); it may be short."""
+        self._context.check_open()
+        owner = self._context.project_or(project)
+        after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE)
+        found = self._entries.scan(owner, after=after or None, limit=most + 1)
+        last = found[:most][-1].key if found else after
+        read = [(record.key, _Entry.read(record)) for record in found[:most]]
+        items = [_model(QueueKey(owner, name), entry) for name, entry in read if entry.pool]
+        return Page(items, last, more=len(found) > most)
+
+    @property
+    def _entries(self) -> Documents:
+        return self._context.documents(CATALOGUE)
+
+    @property
+    def _index(self) -> Documents:
+        return self._context.documents(ENTRIES_BY_POOL)
+
+    def _existing(self, key: QueueKey) -> tuple[Record, _Entry]:
+        record = self._entries.get(key.project, key.name)
+        entry = None if record is None else _Entry.read(record)
+        if record is None or entry is None or not entry.pool:
+            raise QueueNotMapped(f"queue {key.name!r} is in no pool's catalogue; insert it first")
+        return record, entry
+
+    def _confirm(self, key: QueueKey, record: Record, entry: _Entry) -> bool:
+        """Let the entry name its ``next`` pool; False if another changed it meanwhile. Undone where the pool goes."""
+        self._write_index(entry.next, _index_key(key))
+        pool = self._context.documents(POOLS).get("", entry.next)
+        if pool is None or decode(pool.value)["deleting"]:
+            if not entry.pool:
+                self._entries.delete(key.project, key.name, version=record.version)
+            else:
+                self._entries.replace(key.project, record, _Entry(entry.pool).value())
+            raise PoolDoesNotExist(f"no pool is called {entry.next!r}, or it is being deleted; see pools.list()")
+        return self._entries.replace(key.project, record, _Entry(entry.next).value()) is not None
+
+    def _write_index(self, pool: str, key: str) -> None:
+        """Write it anew, even if it is there: who read it before must not delete it now."""
+        for _ in attempts(f"the index of pool {pool!r}"):
+            record = self._index.get(pool, key)
+            written = (
+                self._index.insert(pool, key, b"{}") if record is None else self._index.replace(pool, record, b"{}")
+            )
+            if written:
+                return
+
+
+def find_entry(context: Context, pool: str) -> str:
+    """An entry that names the pool, which is marked as deleted, in words; "" if there is none.
+
+    Strikes the pool from entries that are not confirmed, and cleans the index of what died half-way.
+    """
+    index, entries = context.documents(ENTRIES_BY_POOL), context.documents(CATALOGUE)
+    for indexed in index.all(pool):
+        project, queue = split(indexed.key)
+        for _ in attempts(f"the catalogue entry of {queue!r}"):
+            record = entries.get(project, queue)
+            entry = _Entry("") if record is None else _Entry.read(record)
+            if entry.pool == pool:
+                return f"queue {queue!r} of project {project!r}"
+            if record is None or entry.next != pool:
+                break
+            if not entry.pool:
+                struck = entries.delete(project, queue, version=record.version)
+            else:
+                struck = entries.replace(project, record, _Entry(entry.pool).value()) is not None
+            if struck:
+                break
+        index.delete(pool, indexed.key, version=indexed.version)
+    return ""
+
+
+def _index_key(key: QueueKey) -> str:
+    return joined(key.project, key.name)
+
+
+def _model(key: QueueKey, entry: _Entry) -> CatalogueEntry:
+    return CatalogueEntry(key.name, entry.pool, key.project)

@@ -1,0 +1,159 @@
+"""``storage.subscriptions``: who wants to be told about a queue's messages."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from zaqar_core import validation
+from zaqar_core.capabilities import Capability
+from zaqar_core.context import Context
+from zaqar_core.contract import QueueKey, Record, RecordStore
+from zaqar_core.documents import SUBSCRIPTIONS, Documents, attempts, joined, to_bytes
+from zaqar_core.encoding import decode
+from zaqar_core.errors import SubscriptionDoesNotExist, Unsupported
+from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
+from zaqar_core.models import Page, Subscription
+
+_DIGEST = 24
+
+
+class Subscriptions:
+    """The subscriptions of any queue, one for each subscriber. Needs ``SUBSCRIPTIONS``.
+
+    They are records of the data plane. An id is a digest of the subscriber, by which the record is found and which
+    makes it the only one, and a random part, so that no id is used again.
+    """
+
+    def __init__(self, context: Context, records: RecordStore | None) -> None:
+        self._context = context
+        self._records = None if records is None else Documents(records, SUBSCRIPTIONS)
+
+    def create(
+        self,
+        queue: str,
+        *,
+        subscriber: str,
+        ttl: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        project: str | None = None,
+    ) -> str | None:
+        """The id of the new subscription; None, and nothing changed, if the subscriber has one on this queue.
+
+        ``subscriber``: where to send to, a URI such as ``https://...`` or ``mailto:...``. ``ttl``: seconds until it
+        ends; None: never. ``options``: a JSON object. It is not confirmed.
+        """
+        key, documents = self._open(queue, project)
+        subscriber = validation.subscriber(subscriber)
+        given = validation.subscription_options({} if options is None else options)
+        if ttl is not None:
+            ttl = validation.duration(ttl, "ttl", *validation.SUBSCRIPTION_TTL)
+        digest = _digest(subscriber)
+        subscription_id = f"{digest}{secrets.token_urlsafe(12)}"
+        value = {
+            "id": subscription_id,
+            "subscriber": subscriber,
+            "ttl": ttl,
+            "options": given,
+            "confirmed": False,
+        }
+        version = documents.insert(key.project, _key(key, digest), to_bytes(value), ttl=ttl)
+        return None if version is None else subscription_id
+
+    def get(self, queue: str, subscription_id: str, *, project: str | None = None) -> Subscription:
+        """The subscription. Raises ``SubscriptionDoesNotExist``."""
+        key, documents = self._open(queue, project)
+        return _model(key, self._existing(documents, key, subscription_id))
+
+    def get_with_subscriber(self, queue: str, subscriber: str, *, project: str | None = None) -> Subscription:
+        """The subscription of this subscriber. Raises ``SubscriptionDoesNotExist``."""
+        key, documents = self._open(queue, project)
+        record = documents.get(key.project, _key(key, _digest(validation.subscriber(subscriber))))
+        if record is None:
+            raise SubscriptionDoesNotExist(f"this subscriber has no subscription on queue {queue!r}; create one")
+        return _model(key, record)
+
+    def exists(self, queue: str, subscription_id: str, *, project: str | None = None) -> bool:
+        """Whether there is such a subscription."""
+        key, documents = self._open(queue, project)
+        return _find(documents, key, subscription_id) is not None
+
+    def list(
+        self, queue: str, *, marker: str | None = None, limit: int = DEFAULT_PAGE, project: str | None = None
+    ) -> Page[Subscription]:
+        """A page of the queue's subscriptions, in no order that means anything."""
+        key, documents = self._open(queue, project)
+        most = validation.limit(limit, MAX_NAMES_PER_PAGE)
+        prefix = _key(key, "")
+        after = validation.digest_marker(marker, _DIGEST)
+        found = documents.scan(key.project, prefix=prefix, after=prefix + after if after else None, limit=most + 1)
+        items = [_model(key, record) for record in found[:most]]
+        return Page(items, found[:most][-1].key.removeprefix(prefix) if found else after, more=len(found) > most)
+
+    def update(
+        self, queue: str, subscription_id: str, *, options: Mapping[str, Any], project: str | None = None
+    ) -> None:
+        """Replace the options whole; the ttl stays. Raises ``SubscriptionDoesNotExist``."""
+        self._change(queue, subscription_id, project, options=validation.subscription_options(options))
+
+    def confirm(self, queue: str, subscription_id: str, *, confirmed: bool = True, project: str | None = None) -> None:
+        """Note that the subscriber agreed, or does no more. Raises ``SubscriptionDoesNotExist``."""
+        self._change(queue, subscription_id, project, confirmed=bool(confirmed))
+
+    def delete(self, queue: str, subscription_id: str, *, project: str | None = None) -> None:
+        """Delete the subscription; an unknown one is no error."""
+        key, documents = self._open(queue, project)
+        for _ in attempts(f"subscription {subscription_id!r}"):
+            record = _find(documents, key, subscription_id)
+            if record is None or documents.delete(key.project, record.key, version=record.version):
+                return
+
+    def drop(self, key: QueueKey) -> None:
+        """Delete every subscription of a queue that goes."""
+        if self._records is not None and Capability.SUBSCRIPTIONS in self._context.capabilities:
+            for record in self._records.all(key.project, prefix=_key(key, "")):
+                self._records.delete(key.project, record.key)
+
+    def _open(self, queue: str, project: str | None) -> tuple[QueueKey, Documents]:
+        key = self._context.key(queue, project)
+        self._context.need(Capability.SUBSCRIPTIONS, "a subscription")
+        if self._records is None:
+            raise Unsupported("this backend declares SUBSCRIPTIONS but keeps no records; report it to its authors")
+        return key, self._records
+
+    def _change(self, queue: str, subscription_id: str, project: str | None, **changes: object) -> None:
+        key, documents = self._open(queue, project)
+        for _ in attempts(f"subscription {subscription_id!r}"):
+            record = self._existing(documents, key, subscription_id)
+            if documents.replace(key.project, record, to_bytes({**decode(record.value), **changes})):
+                return
+
+    def _existing(self, documents: Documents, key: QueueKey, subscription_id: str) -> Record:
+        record = _find(documents, key, subscription_id)
+        if record is None:
+            raise SubscriptionDoesNotExist(
+                f"no subscription {subscription_id!r} on queue {key.name!r}; it may have ended: see subscriptions.list"
+            )
+        return record
+
+
+def _find(documents: Documents, key: QueueKey, subscription_id: str) -> Record | None:
+    text = validation.identifier(subscription_id, "subscription id")
+    record = documents.get(key.project, _key(key, text[:_DIGEST])) if text.isascii() and text.isprintable() else None
+    return record if record is not None and decode(record.value)["id"] == text else None
+
+
+def _digest(subscriber: str) -> str:
+    return urlsafe_b64encode(sha256(subscriber.encode()).digest())[:_DIGEST].decode()
+
+
+def _key(key: QueueKey, digest: str) -> str:
+    return joined(key.name) + digest
+
+
+def _model(key: QueueKey, record: Record) -> Subscription:
+    value = decode(record.value)
+    return Subscription(value["id"], key.name, value["subscriber"], value["ttl"], value["options"], value["confirmed"])

@@ -16,7 +16,7 @@ nox.options.sessions = ["check"]
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
-DISTRIBUTIONS = ("zaqar_core", "conformance", "plugins/zaqar-sqlite")
+DISTRIBUTIONS = ("zaqar_core", "conformance", "plugins/zaqar-sqlite", "plugins/zaqar-zstd")
 TARGETS = ("sqlite", "memory")
 
 

@@ -23,7 +23,7 @@ LEASES = (0.3, 0.8)
 """Claims' ttls that outlast their holder's death, and end before the check does."""
 TTL = 3600.0
 """Seconds: the life of a message that is never to expire."""
-_MOST_STEPS = 3_000
+_MOST_STEPS = 400
 _SIZES = (1, 3, 20, 150)
 
 
@@ -137,7 +137,7 @@ def work_until_killed(
         _Batches(worker.storage, history, f"{name}/batches", batches, rngs[0], dedup=dedup).step,
         Busy(recorder, rngs[1], queue, posts=0.6, pops=pops, leases=leases).step
         if claims
-        else _Deleting(recorder, queue).step,
+        else Deleting(recorder, queue).step,
     ]
     if records:
         steps.append(_Keeping(worker.storage, history, f"{name}/queues").step)
@@ -196,7 +196,7 @@ class _Batches:
         self._number += 1
 
 
-class _Deleting:
+class Deleting:
     """Posts and deletes, without claims."""
 
     def __init__(self, recorder: Recorder, queue: str) -> None:

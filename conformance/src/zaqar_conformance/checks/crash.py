@@ -10,7 +10,7 @@ from zaqar_conformance import judge
 from zaqar_conformance.check import check, ensure
 from zaqar_conformance.checks._aftermath import Aftermath
 from zaqar_conformance.checks._clients import Busy, of_queue, recorders, rngs, settle_time, settled
-from zaqar_conformance.checks._doomed import LEASES, Doomed, arguments_of
+from zaqar_conformance.checks._doomed import LEASES, Deleting, Doomed, arguments_of
 from zaqar_conformance.env import Env
 from zaqar_conformance.recorder import Recorder
 from zaqar_core import Capability, Storage
@@ -52,7 +52,7 @@ def vanished_clients_lose_nothing(env: Env) -> None:
         steps = [env.rng.randint(3, 25) for _ in busy]
 
         def work(
-            index: int, busy: list[Busy] = busy, steps: list[int] = steps, clients: list[Storage] = clients
+            index: int, busy: list[Busy | Deleting] = busy, steps: list[int] = steps, clients: list[Storage] = clients
         ) -> None:
             client = index % 4
             with suppress(StorageError):  # closed by the other thread of this client
@@ -65,16 +65,15 @@ def vanished_clients_lose_nothing(env: Env) -> None:
     _demand_all_comes_back(env, queue)
 
 
-def _busy(env: Env, queue: str, count: int, storages: Sequence[Storage] = ()) -> list[Busy]:
+def _busy(env: Env, queue: str, count: int, storages: Sequence[Storage] = ()) -> list[Busy | Deleting]:
     """Clients that work at random, with leases that end soon, and delete."""
     done = len(env.history.operations)
     pops = 0.15 if env.declares(Capability.POP) else 0.0
-    return [
-        Busy(
-            Recorder(each.storage, env.history, f"{each.name}/{done}"), rng, queue, posts=0.6, pops=pops, leases=LEASES
-        )
-        for each, rng in zip(recorders(env, count, storages), rngs(env, count), strict=True)
-    ]
+    clients = [Recorder(each.storage, env.history, f"{each.name}/{done}") for each in recorders(env, count, storages)]
+    if not env.declares(Capability.CLAIMS):
+        return [Deleting(client, queue) for client in clients]
+    pairs = zip(clients, rngs(env, count), strict=True)
+    return [Busy(client, rng, queue, posts=0.6, pops=pops, leases=LEASES) for client, rng in pairs]
 
 
 def _demand_all_comes_back(env: Env, queue: str) -> None:

@@ -24,7 +24,7 @@ from zaqar_core import Capability, Storage
 from zaqar_core.errors import ZaqarError
 
 _THREADS = 3
-_CHILD_LIMIT = 30
+CHILD_LIMIT = 30
 """Seconds after which a child hangs."""
 _STEPS = 8
 _MOST_STEPS = 400
@@ -36,7 +36,9 @@ def parent_and_child_go_on_after_a_fork(env: Env) -> None:
     shared, own = env.queue("shared"), env.queue("own")
     exact = env.declares(Capability.CONSISTENT_READS)
     claims = exact and env.declares(Capability.CLAIMS)
-    env.processes(1, f"{__name__}:fork_amid_calls", {"shared": shared, "own": own, "exact": exact, "claims": claims})
+    promised = env.declares(Capability.MULTI_PROCESS)
+    chosen = {"shared": shared, "own": own, "exact": exact, "claims": claims, "limit": CHILD_LIMIT if promised else 2}
+    env.processes(1, f"{__name__}:fork_amid_calls", chosen)
     settled(env)
     reader = Recorder(env.storage, env.history, "reader")
     found = reader.list_all(shared)
@@ -52,7 +54,7 @@ def parent_and_child_go_on_after_a_fork(env: Env) -> None:
         ensure(poster == message.body["by"], "FAI-010", seen, operations)
 
 
-def fork_amid_calls(worker: Worker, shared: str, own: str, *, exact: bool, claims: bool) -> None:
+def fork_amid_calls(worker: Worker, shared: str, own: str, *, exact: bool, claims: bool, limit: int) -> None:
     """In a process: fork while quiet, then amid the calls of threads; the children work too, one after the other."""
     forker = _Actor(worker.storage, worker.history, "parent", shared, own, exact=exact, claims=claims)
     actors = [
@@ -60,16 +62,16 @@ def fork_amid_calls(worker: Worker, shared: str, own: str, *, exact: bool, claim
         for index in range(_THREADS)
     ]
     forker.step()
-    _fork(worker, forker, "quiet")
+    _fork(worker, forker, "quiet", limit)
     with _at_work(actors):
         for number in range(3):
             forker.step()
-            _fork(worker, forker, f"busy-{number}", closes=number == 1)
+            _fork(worker, forker, f"busy-{number}", limit, closes=number == 1)
     for actor in [forker, *actors]:
         actor.step()
 
 
-def _fork(worker: Worker, parent: _Actor, label: str, *, closes: bool = False) -> None:
+def _fork(worker: Worker, parent: _Actor, label: str, limit: int, *, closes: bool = False) -> None:
     """Fork a child that works while ``parent`` does, and take in what it did. ``closes``: it closes its driver."""
     read, write = os.pipe()
     with warnings.catch_warnings():
@@ -77,7 +79,7 @@ def _fork(worker: Worker, parent: _Actor, label: str, *, closes: bool = False) -
         pid = os.fork()
     if not pid:
         os.close(read)
-        _be_child(partial(_work_in_child, parent, f"child-{label}", worker.storage, closes=closes), write)
+        _be_child(partial(_work_in_child, parent, f"child-{label}", worker.storage, closes=closes), write, limit)
     os.close(write)
     try:
         for _ in range(_STEPS):
@@ -88,17 +90,17 @@ def _fork(worker: Worker, parent: _Actor, label: str, *, closes: bool = False) -
         _, status = os.waitpid(pid, 0)
     how = f"after a fork ({label}) the child, which used the driver object that it inherited,"
     code = os.waitstatus_to_exitcode(status)
-    ensure(code != -signal.SIGALRM, "FAI-010", f"{how} was not done after {_CHILD_LIMIT} s:\n{text[-3000:]}")
+    ensure(code != -signal.SIGALRM, "FAI-010", f"{how} was not done after {limit} s:\n{text[-3000:]}")
     ensure(code == 0, "FAI-010", f"{how} ended with code {code}:\n{text[-3000:]}")
     worker.history.extend(from_lines(text))
 
 
-def _be_child(work: Callable[[], str], write: int) -> None:
+def _be_child(work: Callable[[], str], write: int, limit: int) -> None:
     """Do the work, say through ``write`` what came of it, and end as children of a fork do: at once."""
     code = 1
     try:
         faulthandler.register(signal.SIGALRM, file=write, all_threads=False, chain=True)
-        signal.alarm(_CHILD_LIMIT)
+        signal.alarm(limit)
         try:
             text, code = work(), 0
         except BaseException:
@@ -142,7 +144,7 @@ def _at_work(actors: list[_Actor]) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(_CHILD_LIMIT)
+            thread.join(CHILD_LIMIT)
     stuck = sum(thread.is_alive() for thread in threads)
     ensure(not stuck, "FAI-010", f"{stuck} threads of the parent hang in a call since it forked")
     if errors:

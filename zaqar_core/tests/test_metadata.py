@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -144,3 +146,20 @@ def test_the_cache_does_not_grow_without_end(clock: Clock, monkeypatch: pytest.M
     for key in reversed(keys):
         cache.get(key)
     assert queues.reads == [*keys, *keys[2::-1]]
+
+
+def test_a_forked_child_does_not_wait_for_a_lock_that_another_thread_held() -> None:
+    program = (
+        "import os, signal\n"
+        "from zaqar_core.contract import QueueKey\n"
+        "from zaqar_core.metadata import MetadataCache\n"
+        "cache = MetadataCache(None, 0)\n"
+        "with cache._lock:\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        signal.alarm(10)\n"
+        "        cache.forget(QueueKey('', 'q'))\n"
+        "        os._exit(0)\n"
+        "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0

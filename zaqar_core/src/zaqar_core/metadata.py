@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +24,7 @@ class MetadataCache:
         self._entries: dict[QueueKey, tuple[float, Mapping[str, Any] | None]] = {}
         self._changes = 0
         self._lock = threading.Lock()
+        _caches.add(self)
 
     def get(self, queue: QueueKey) -> Mapping[str, Any] | None:
         """The queue's metadata, or None if it is not registered."""
@@ -45,3 +48,19 @@ class MetadataCache:
         with self._lock:
             self._changes += 1
             self._entries.pop(queue, None)
+
+    def unlock(self) -> None:
+        """Call in the child of a fork, in whose parent another thread may have held the lock."""
+        self._lock = threading.Lock()
+
+
+_caches: weakref.WeakSet[MetadataCache] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for cache in list(_caches):
+        cache.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

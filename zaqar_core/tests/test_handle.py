@@ -126,7 +126,9 @@ def driver(claims: Claims) -> Driver:
 @pytest.fixture
 def orders(driver: Driver) -> Iterator[Queue]:
     settings: dict[str, Any] = {"project": "p", "client_id": "me", "limits": Limits(), "codecs": Codecs()}
-    with Storage(driver, driver, **settings, metadata_ttl=0, connect_timeout=5, timeout=10) as storage:
+    with Storage(
+        driver, driver, schemes=("test", "test"), **settings, metadata_ttl=0, connect_timeout=5, timeout=10
+    ) as storage:
         yield storage.queue("orders")
 
 

@@ -19,6 +19,7 @@ from zaqar_core.contract import (
 from zaqar_core.errors import ClaimDoesNotExist, StorageUnavailable, Unsupported
 from zaqar_core.limits import DEFAULT_CLAIM_GRACE, DEFAULT_CLAIM_TTL, DEFAULT_PAGE, MIN_DURATION
 from zaqar_core.models import Claim
+from zaqar_core.observers import observed
 
 
 class Claims:
@@ -29,6 +30,7 @@ class Claims:
         self._claims = driver
         self._messages = messages
 
+    @observed("claims.create", count=lambda claim: len(claim.messages))
     def create(
         self,
         queue: str,
@@ -65,6 +67,7 @@ class Claims:
                     "claim again, or with a larger limit"
                 )
 
+    @observed("claims.get", count=lambda claim: len(claim.messages))
     def get(self, queue: str, claim_id: str, *, project: str | None = None) -> Claim:
         """A live claim with the messages it still holds. Raises ``ClaimDoesNotExist``."""
         key, driver = self._open(queue, project)
@@ -73,6 +76,7 @@ class Claims:
             raise _absent(queue, claim_id)
         return self._model(claim)
 
+    @observed("claims.update")
     def update(
         self,
         queue: str,
@@ -88,6 +92,7 @@ class Claims:
         if not driver.update(key, validation.identifier(claim_id, "claim id"), ttl=ttl, grace=grace):
             raise _absent(queue, claim_id)
 
+    @observed("claims.delete")
     def delete(
         self,
         queue: str,

@@ -30,6 +30,8 @@ class Context:
     codecs: Codecs
     queues: QueueRecords | None
     metadata: MetadataCache | None
+    scheme: str
+    control_scheme: str
     project: str
     client_id: str = field(repr=False)
     connect_timeout: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from zaqar_core import errors, validation
@@ -21,6 +22,7 @@ from zaqar_core.errors import (
 )
 from zaqar_core.limits import DEFAULT_MESSAGE_TTL, DEFAULT_PAGE, MIN_DURATION
 from zaqar_core.models import Message, NewMessage, Page, QueueStats
+from zaqar_core.observers import observed
 
 
 class Messages:
@@ -30,6 +32,7 @@ class Messages:
         self._context = context
         self._driver = driver
 
+    @observed("messages.post", count=len)
     def post(
         self, queue: str, messages: Iterable[NewMessage], *, project: str | None = None, client_id: str | None = None
     ) -> builtins.list[str]:
@@ -51,6 +54,7 @@ class Messages:
             self._context.register(key)
         return self._driver.post(key, encoded, client_id=client)
 
+    @observed("messages.get", count=lambda _: 1)
     def get(self, queue: str, message_id: str, *, project: str | None = None) -> Message:
         """One message, claimed or delayed ones too. Raises ``MessageDoesNotExist``."""
         found = self.bulk_get(queue, [message_id], project=project)
@@ -58,12 +62,14 @@ class Messages:
             raise MessageDoesNotExist(f"no message {message_id!r} in queue {queue!r}; it may be deleted or expired")
         return found[0]
 
+    @observed("messages.bulk_get", count=len)
     def bulk_get(self, queue: str, message_ids: Iterable[str], *, project: str | None = None) -> builtins.list[Message]:
         """The messages of these ids: in the order asked, repeats once, missing ones left out."""
         key = self._context.key(queue, project)
         ids = validation.identifiers(message_ids, "message id", self._context.limits.max_ids_per_call)
         return [self._context.message(stored) for stored in self._driver.get(key, ids)] if ids else []
 
+    @observed("messages.list", count=lambda page: len(page.items))
     def list(
         self,
         queue: str,
@@ -92,6 +98,7 @@ class Messages:
         )
         return Page([self._context.message(stored) for stored in page.items], page.marker, page.more)
 
+    @observed("messages.first", count=lambda _: 1)
     def first(self, queue: str, *, newest: bool = False, project: str | None = None) -> Message:
         """The first (or last) by position among active and claimed messages. Raises ``QueueIsEmpty``."""
         stored = self._driver.first(self._context.key(queue, project), newest=newest)
@@ -99,13 +106,14 @@ class Messages:
             raise QueueIsEmpty(f"queue {queue!r} has no message to show; post one")
         return self._context.message(stored)
 
+    @observed("messages.delete", count=lambda _: 1)
     def delete(self, queue: str, message_id: str, *, claim_id: str | None = None, project: str | None = None) -> None:
         """Delete one message; an absent one is no error.
 
         Raises ``ClaimDoesNotExist``, ``ClaimDoesNotMatch`` or ``MessageIsClaimed``; the message then stays.
         """
         claims = None if claim_id is None else [claim_id]
-        for refused, reason in self._delete(queue, [message_id], claims, project).items():
+        for refused, reason in self._delete(queue, [message_id], claims, project)[0].items():
             raise _refusal(reason, refused, claim_id)
 
     def bulk_delete(
@@ -120,8 +128,9 @@ class Messages:
 
         With ``claim_ids``: those that none of these claims holds; without: those that a live claim holds.
         """
-        return [*self._delete(queue, message_ids, claim_ids, project)]
+        return self._bulk_delete(queue, message_ids, claim_ids, project=project)[0]
 
+    @observed("messages.pop", count=len)
     def pop(self, queue: str, limit: int = 1, *, project: str | None = None) -> builtins.list[Message]:
         """Remove and return the oldest active messages, at most ``limit``. A lost reply loses them. Needs ``POP``."""
         key = self._context.key(queue, project)
@@ -129,22 +138,33 @@ class Messages:
         popped = self._driver.pop(key, limit=validation.limit(limit, self._context.limits.max_messages_per_pop))
         return [self._context.message(stored) for stored in popped]
 
+    @observed("messages.stats")
     def stats(self, queue: str, *, project: str | None = None) -> QueueStats:
         """How many messages are in each state."""
         return self._driver.stats(self._context.key(queue, project))
 
+    @observed("messages.purge")
     def purge(self, queue: str, *, project: str | None = None) -> None:
         """Remove all messages and claims; the queue's metadata stays."""
         self._driver.purge(self._context.key(queue, project))
 
+    @observed("messages.bulk_delete", count=itemgetter(1))
+    def _bulk_delete(
+        self, queue: str, message_ids: Iterable[str], claim_ids: Iterable[str] | None, *, project: str | None
+    ) -> tuple[builtins.list[str], int]:
+        """The ids that were refused, and how many were not."""
+        refused, asked = self._delete(queue, message_ids, claim_ids, project)
+        return [*refused], asked - len(refused)
+
     def _delete(
         self, queue: str, message_ids: Iterable[str], claim_ids: Iterable[str] | None, project: str | None
-    ) -> dict[str, Refusal]:
+    ) -> tuple[dict[str, Refusal], int]:
+        """Why which were refused, and how many were asked for."""
         key = self._context.key(queue, project)
         most = self._context.limits.max_ids_per_call
         ids = validation.identifiers(message_ids, "message id", most)
         claims = None if claim_ids is None else validation.identifiers(claim_ids, "claim id", most)
-        return self._driver.delete(key, ids, claim_ids=claims) if ids else {}
+        return (self._driver.delete(key, ids, claim_ids=claims) if ids else {}), len(ids)
 
     def _encode_all(self, batch: Iterable[object], metadata: Mapping[str, Any]) -> builtins.list[EncodedMessage]:
         ttl = min(metadata.get("_default_message_ttl", DEFAULT_MESSAGE_TTL), self._context.limits.max_message_ttl)

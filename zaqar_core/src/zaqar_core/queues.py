@@ -11,6 +11,7 @@ from zaqar_core.contract import MessageController, QueueKey
 from zaqar_core.errors import QueueDoesNotExist, Unsupported
 from zaqar_core.limits import DEFAULT_PAGE
 from zaqar_core.models import Page, QueueEntry, QueueStats
+from zaqar_core.observers import observed
 from zaqar_core.records import QueueRecords
 from zaqar_core.subscriptions import Subscriptions
 
@@ -23,6 +24,7 @@ class Queues:
         self._messages = messages
         self._subscriptions = subscriptions
 
+    @observed("queues.create", queue="name")
     def create(self, name: str, metadata: Mapping[str, Any] | None = None, *, project: str | None = None) -> bool:
         """Whether this call made the queue; on one that exists nothing changes. Raises ``InvalidMetadata``."""
         key = self._context.key(name, project)
@@ -32,10 +34,12 @@ class Queues:
         finally:
             self._forget(key)
 
+    @observed("queues.exists", queue="name")
     def exists(self, name: str, *, project: str | None = None) -> bool:
         """Whether the queue is registered."""
         return self._records.get_metadata(self._context.key(name, project)) is not None
 
+    @observed("queues.get_metadata", queue="name")
     def get_metadata(self, name: str, *, project: str | None = None) -> dict[str, Any]:
         """The queue's metadata. Raises ``QueueDoesNotExist``."""
         metadata = self._records.get_metadata(self._context.key(name, project))
@@ -43,6 +47,7 @@ class Queues:
             raise _absent(name)
         return dict(metadata)
 
+    @observed("queues.set_metadata", queue="name")
     def set_metadata(self, name: str, metadata: Mapping[str, Any], *, project: str | None = None) -> None:
         """Replace the metadata whole. Raises ``QueueDoesNotExist``, ``InvalidMetadata``."""
         key = self._context.key(name, project)
@@ -54,6 +59,7 @@ class Queues:
         if not found:
             raise _absent(name)
 
+    @observed("queues.delete", queue="name")
     def delete(self, name: str, *, project: str | None = None) -> None:
         """Delete the queue with its messages, claims and subscriptions; an unknown one is no error."""
         key, records = self._context.key(name, project), self._records
@@ -64,6 +70,7 @@ class Queues:
         finally:
             self._forget(key)
 
+    @observed("queues.list", count=lambda page: len(page.items))
     def list(
         self,
         *,
@@ -83,11 +90,13 @@ class Queues:
             prefix=validation.queue_prefix(prefix),
         )
 
+    @observed("queues.count")
     def count(self, *, project: str | None = None) -> int:
         """How many queues the project has."""
         self._context.check_open()
         return self._records.count(self._context.project_or(project))
 
+    @observed("queues.stats", queue="name")
     def stats(self, name: str, *, project: str | None = None) -> QueueStats:
         """How many messages are in each state. Raises ``QueueDoesNotExist``."""
         key = self._context.key(name, project)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from zaqar_core import validation
+from zaqar_core import observers, validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.catalogue import Catalogue
 from zaqar_core.claims import Claims
@@ -21,6 +21,7 @@ from zaqar_core.handle import Queue
 from zaqar_core.limits import Limits
 from zaqar_core.messages import Messages
 from zaqar_core.metadata import MetadataCache
+from zaqar_core.observers import observed
 from zaqar_core.pools import Pools
 from zaqar_core.queues import Queues
 from zaqar_core.records import QueueRecords
@@ -65,6 +66,7 @@ def connect(
     metadata_ttl = validation.duration(metadata_ttl, "metadata_ttl", 0.0, _LONGEST_TIMEOUT)
     if limits is not None and not isinstance(limits, Limits):
         raise InvalidInput(f"limits is {shown(limits)}; pass zaqar_core.Limits(...) or None")
+    observers.load()
     chain = Codecs(codecs)
     data_uri = Uri.parse(uri, options)
     control_uri = data_uri if control is None or control == uri else Uri.parse(control)
@@ -82,6 +84,7 @@ def connect(
         return Storage(
             data,
             control_driver,
+            schemes=(data_uri.scheme, control_uri.scheme),
             project=project,
             client_id=client_id,
             limits=limits or Limits(),
@@ -115,6 +118,7 @@ class Storage:
         driver: Driver,
         control: Driver,
         *,
+        schemes: tuple[str, str],
         project: str,
         client_id: str,
         limits: Limits,
@@ -138,6 +142,8 @@ class Storage:
             codecs=codecs,
             queues=records,
             metadata=MetadataCache(records, metadata_ttl) if records is not None else None,
+            scheme=schemes[0],
+            control_scheme=schemes[1],
             project=project,
             client_id=client_id,
             connect_timeout=connect_timeout,
@@ -182,6 +188,7 @@ class Storage:
         self._context.key(queue, project)
         return self._context.capabilities
 
+    @observed("storage.is_alive")
     def is_alive(self) -> bool:
         """Whether the datastore answers."""
         self._context.check_open()
@@ -192,11 +199,13 @@ class Storage:
             return False
         return True
 
+    @observed("storage.health")
     def health(self) -> dict[str, Mapping[str, object]]:
         """Facts for an operator about each plane, without secrets. Raises ``StorageUnavailable``."""
         self._context.check_open()
         return {"data": self.driver.health(), "control": self.control.health()}
 
+    @observed("storage.gc", count=int)
     def gc(self) -> int:
         """Reclaim what has expired; how many things that were. Never needed for right answers."""
         self._context.check_open()

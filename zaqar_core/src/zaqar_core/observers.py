@@ -1,0 +1,289 @@
+"""What sees each operation of a ``Storage`` from outside, for metrics, tracing or logs, and cannot change or stop it.
+
+An observer is an object, a module or a class (made without arguments) with any of the methods of ``Hooks``, each marked
+with ``hookimpl``. A distribution offers one as an entry point of the group ``zaqar_core.observers``; all that are
+installed are loaded once in a process, at the first ``connect``, in the order of their names. ``register`` adds one
+without an entry point.
+
+A pair of hooks was chosen rather than one that wraps the operation. Metrics need the second alone, one plain function.
+A span has to begin before the driver works and be current meanwhile, so that those of the client library become its
+children: that is what the first is for. And nothing an observer does can come between the caller and the operation.
+
+What an observer raises is logged with its name, at most once a minute for each, and harms neither the operation nor the
+other observers. One that cannot be loaded is logged once, and the others go on without it. Only what is no
+``Exception``, such as ``KeyboardInterrupt``, passes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import wraps
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import pluggy
+
+from zaqar_core import validation
+from zaqar_core.encoding import shown
+from zaqar_core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from zaqar_core.context import Context
+
+GROUP = "zaqar_core.observers"
+"""The entry-point group in which a distribution offers an observer."""
+
+hookspec = pluggy.HookspecMarker("zaqar_core")
+hookimpl = pluggy.HookimplMarker("zaqar_core")
+"""Marks the methods or functions of an observer."""
+
+_log = logging.getLogger(__name__)
+_SILENCE = 60.0  # seconds between two reports of one observer
+_CONTROL = frozenset({"queues", "pools", "flavors", "catalogue"})  # the controllers of the control plane
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservedOperation:
+    """One call of a ``Storage``. Both hooks get the same object, which equals no other: a key to keep things under.
+
+    ``name``: controller and method, such as ``messages.post``.
+    ``scheme``: that of the backend's URI; for queues and other records that of the control plane.
+    ``project``: the tenant; ``queue``: the queue's name. None where the operation has none, or what was given is none.
+    """
+
+    name: str
+    scheme: str
+    project: str | None
+    queue: str | None
+
+
+class Hooks:
+    """What an observer may implement; each hook may take fewer arguments than it is offered.
+
+    They are called in the caller's thread: what takes long in them makes every operation longer. No body, header,
+    client id or URI is among what they get. Do not keep an ``error``: its traceback holds what the caller held.
+    What is called inside of an operation, by it or by an observer, is part of it and not seen by itself.
+    """
+
+    @hookspec
+    def operation_started(self, operation: ObservedOperation) -> None:
+        """Before anything is done; observers in the order of their names."""
+
+    @hookspec
+    def operation_finished(
+        self, operation: ObservedOperation, count: int | None, seconds: float, error: BaseException | None
+    ) -> None:
+        """After it returned or raised, also if this observer's ``operation_started`` did; in the opposite order.
+
+        ``count``: how many messages (or queues and so on) were stored, returned or deleted; None where that is no
+        number, and on errors. ``seconds``: how long it took. ``error``: what the caller gets raised, wrong input too.
+        """
+
+
+def register(observer: object, name: str | None = None) -> None:
+    """Add an observer, for all ``Storage`` objects of this process; ``name`` is what its failures are logged under.
+
+    Raises ``InvalidInput`` if it is none: an unknown hook or argument, or no hook at all.
+    """
+    try:
+        added = _Observer(observer, name or str(getattr(observer, "__name__", type(observer).__name__)))
+    except Exception as error:
+        raise InvalidInput(f"{shown(observer)} is no observer: {error}; see zaqar_core.observers.Hooks") from error
+    with _process.lock:
+        _process.observers = (*_process.observers, added)
+
+
+def unregister(observer: object) -> None:
+    """Take an observer away that was registered; one that was not is no error."""
+    with _process.lock:
+        _process.observers = tuple(one for one in _process.observers if one.observer is not observer)
+
+
+def load() -> None:
+    """Load the observers that are installed; does nothing the second time."""
+    with _process.lock:
+        if _process.loaded:
+            return
+        _process.loaded = True  # before, because an observer may itself connect
+        found: dict[tuple[str, str, str], EntryPoint] = {}
+        for entry in entry_points(group=GROUP):
+            owner = entry.dist.name if entry.dist else entry.module.partition(".")[0]
+            found[entry.name, owner, entry.value] = entry
+        loaded = [_load(entry, f"{name} ({owner})") for (name, owner, _), entry in sorted(found.items())]
+        _process.observers = (*(one for one in loaded if one is not None), *_process.observers)
+
+
+class _Observed(Protocol):
+    _context: Context
+
+
+S = TypeVar("S", bound=_Observed)
+
+
+def observed(
+    name: str, *, queue: str = "queue", count: Callable[[Any], int] | None = None
+) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
+    """Let observers see each call of a method of a controller (something with a ``_context``).
+
+    ``queue``: what the method calls the queue's name, its first argument, if it has one. ``count``: makes the number of
+    messages or items from what the method returns. What it calls itself, observed or not, is part of it.
+    """
+    of_control = name.partition(".")[0] in _CONTROL
+
+    def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+        parameters = list(inspect.signature(method).parameters)
+        has_queue = parameters[1:2] == [queue]
+        has_project = "project" in parameters
+
+        @wraps(method)
+        def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            if not _process.observers or getattr(_thread, "inside", False):
+                return method(self, *args, **kwargs)
+            context = self._context
+            project = _project(context, kwargs.get("project")) if has_project else None
+            queue_name = _queue(args[0] if args else kwargs.get(queue)) if has_queue else None
+            scheme = context.control_scheme if of_control else context.scheme
+            operation = ObservedOperation(name, scheme, project, queue_name)
+            return _observe(_process.observers, operation, count, lambda: method(self, *args, **kwargs))
+
+        return call
+
+    return decorate
+
+
+class _Observer:
+    """One observer, behind a plugin manager of its own: so its failures are its own too."""
+
+    def __init__(self, observer: object, name: str) -> None:
+        manager = pluggy.PluginManager("zaqar_core")
+        manager.add_hookspecs(Hooks)
+        manager.register(observer, name)
+        manager.check_pending()
+        if not manager.get_hookcallers(observer):
+            raise TypeError("none of its methods is marked with zaqar_core.observers.hookimpl")
+        self.observer = observer
+        self._name = name
+        self._hooks = manager.hook
+        self._failures = 0
+        self._silent_until = 0.0
+
+    def started(self, operation: ObservedOperation) -> None:
+        try:
+            self._hooks.operation_started(operation=operation)
+        except Exception as error:
+            self._report("operation_started", error)
+
+    def finished(
+        self, operation: ObservedOperation, count: int | None, seconds: float, error: BaseException | None
+    ) -> None:
+        try:
+            self._hooks.operation_finished(operation=operation, count=count, seconds=seconds, error=error)
+        except Exception as failure:
+            self._report("operation_finished", failure)
+
+    def _report(self, hook: str, error: Exception) -> None:
+        self._failures += 1
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE
+            failures, self._failures = self._failures, 0
+            _log.error(
+                "the observer %s failed in %s, %d time(s) since this was last said; operations go on: repair it, or "
+                "uninstall it",
+                self._name,
+                hook,
+                failures,
+                exc_info=error,
+            )
+
+
+class _Process:
+    """What this process has."""
+
+    def __init__(self) -> None:
+        self.observers: tuple[_Observer, ...] = ()
+        self.loaded = False
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        self.lock = threading.RLock()
+
+
+_process = _Process()
+_thread = threading.local()  # inside: whether this thread is inside of an operation that is observed
+
+if hasattr(os, "register_at_fork"):  # a child must not wait for a thread that only its parent has
+    os.register_at_fork(after_in_child=_process.renew_lock)
+
+
+def _load(entry: EntryPoint, name: str) -> _Observer | None:
+    try:
+        observer = entry.load()
+        return _Observer(observer() if isinstance(observer, type) else observer, name)
+    except Exception as error:
+        _log.error(
+            "the observer %s is installed, but %s cannot be loaded: %s; all goes on without it: reinstall its "
+            "distribution, or uninstall it",
+            name,
+            entry.value,
+            error,
+            exc_info=error,
+        )
+        return None
+
+
+def _project(context: Context, given: object) -> str | None:
+    try:
+        return context.project if given is None else validation.project(given)
+    except InvalidInput:
+        return None
+
+
+def _queue(given: object) -> str | None:
+    try:
+        return validation.queue_name(given)
+    except InvalidInput:
+        return None
+
+
+def _observe(
+    observers: tuple[_Observer, ...],
+    operation: ObservedOperation,
+    count: Callable[[Any], int] | None,
+    call: Callable[[], R],
+) -> R:
+    error: BaseException | None = None
+    number: int | None = None
+    try:
+        _thread.inside = True
+        began = time.perf_counter()
+        try:
+            for observer in observers:
+                observer.started(operation)
+            began = time.perf_counter()
+            result = call()
+        except BaseException as raised:
+            error = raised
+        seconds = time.perf_counter() - began
+        if error is None and count is not None:
+            with suppress(Exception):
+                number = count(result)
+        # Not while the error is handled: it would become the context of what an observer raises, and be logged with it.
+        for observer in reversed(observers):
+            observer.finished(operation, number, seconds, error)
+        if error is not None:
+            raise error
+        return result
+    finally:
+        _thread.inside = False
+        del error  # or it would hold itself, by its traceback and this frame

@@ -8,7 +8,7 @@ from typing import Self
 from zaqar_core import validation
 from zaqar_core.context import Context
 from zaqar_core.contract import QueueKey, Record
-from zaqar_core.documents import CATALOGUE, ENTRIES_BY_POOL, POOLS, Documents, attempts, joined, split, to_bytes
+from zaqar_core.documents import CATALOGUE, ENTRIES_BY_POOL, POOLS, Documents, attempts, digest, to_bytes
 from zaqar_core.encoding import decode
 from zaqar_core.errors import PoolDoesNotExist, QueueNotMapped
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
@@ -49,12 +49,13 @@ class Catalogue:
         entries = self._entries
         for _ in attempts(f"the catalogue entry of {queue!r}"):
             record = entries.get(key.project, key.name)
+            if record is not None and _Entry.read(record).pool:
+                return False
+            self._check_pool(pool)
             if record is None:
                 version = entries.insert(key.project, key.name, _Entry("", pool).value())
-            elif not _Entry.read(record).pool:
-                version = entries.replace(key.project, record, _Entry("", pool).value())
             else:
-                return False
+                version = entries.replace(key.project, record, _Entry("", pool).value())
             if version and self._confirm(key, Record(key.name, b"", version, ""), _Entry("", pool)):
                 return True
         raise AssertionError  # attempts raises
@@ -78,7 +79,8 @@ class Catalogue:
         key, pool = self._context.key(queue, project), validation.pool_name(pool)
         for _ in attempts(f"the catalogue entry of {queue!r}"):
             record, entry = self._existing(key)
-            before = self._index.get(entry.pool, _index_key(key))
+            self._check_pool(pool)
+            before = self._index.get(entry.pool, digest(*key))
             version = self._entries.replace(key.project, record, _Entry(entry.pool, pool).value())
             if version and self._confirm(key, record._replace(version=version), _Entry(entry.pool, pool)):
                 if before and entry.pool != pool:
@@ -94,7 +96,7 @@ class Catalogue:
             if record is None:
                 return
             pools = [pool for pool in (_Entry.read(record).pool, _Entry.read(record).next) if pool]
-            indexed = [(pool, self._index.get(pool, _index_key(key))) for pool in pools]
+            indexed = [(pool, self._index.get(pool, digest(*key))) for pool in pools]
             if self._entries.delete(key.project, key.name, version=record.version):
                 for pool, found in indexed:
                     # Of this version only: a new entry has written it anew.
@@ -133,23 +135,31 @@ class Catalogue:
 
     def _confirm(self, key: QueueKey, record: Record, entry: _Entry) -> bool:
         """Let the entry name its ``next`` pool; False if another changed it meanwhile. Undone where the pool goes."""
-        self._write_index(entry.next, _index_key(key))
-        pool = self._context.documents(POOLS).get("", entry.next)
-        if pool is None or decode(pool.value)["deleting"]:
+        self._write_index(entry.next, key)
+        try:
+            self._check_pool(entry.next)
+        except PoolDoesNotExist:
             if not entry.pool:
                 self._entries.delete(key.project, key.name, version=record.version)
             else:
                 self._entries.replace(key.project, record, _Entry(entry.pool).value())
-            raise PoolDoesNotExist(f"no pool is called {entry.next!r}, or it is being deleted; see pools.list()")
+            raise
         return self._entries.replace(key.project, record, _Entry(entry.next).value()) is not None
 
-    def _write_index(self, pool: str, key: str) -> None:
+    def _check_pool(self, pool: str) -> None:
+        record = self._context.documents(POOLS).get("", pool)
+        if record is None or decode(record.value)["deleting"]:
+            raise PoolDoesNotExist(f"no pool is called {pool!r}, or it is being made or deleted; see pools.list()")
+
+    def _write_index(self, pool: str, key: QueueKey) -> None:
         """Write it anew, even if it is there: who read it before must not delete it now."""
+        name, value = digest(*key), to_bytes(key._asdict())
         for _ in attempts(f"the index of pool {pool!r}"):
-            record = self._index.get(pool, key)
-            written = (
-                self._index.insert(pool, key, b"{}") if record is None else self._index.replace(pool, record, b"{}")
-            )
+            record = self._index.get(pool, name)
+            if record is None:
+                written = self._index.insert(pool, name, value)
+            else:
+                written = self._index.replace(pool, record, value)
             if written:
                 return
 
@@ -161,7 +171,7 @@ def find_entry(context: Context, pool: str) -> str:
     """
     index, entries = context.documents(ENTRIES_BY_POOL), context.documents(CATALOGUE)
     for indexed in index.all(pool):
-        project, queue = split(indexed.key)
+        project, queue = QueueKey(**decode(indexed.value))
         for _ in attempts(f"the catalogue entry of {queue!r}"):
             record = entries.get(project, queue)
             entry = _Entry("") if record is None else _Entry.read(record)
@@ -177,10 +187,6 @@ def find_entry(context: Context, pool: str) -> str:
                 break
         index.delete(pool, indexed.key, version=indexed.version)
     return ""
-
-
-def _index_key(key: QueueKey) -> str:
-    return joined(key.project, key.name)
 
 
 def _model(key: QueueKey, entry: _Entry) -> CatalogueEntry:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
+import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 
 from zaqar_core.contract import Record, RecordStore, Space, new_id
@@ -16,7 +21,10 @@ CATALOGUE = "catalogue"
 ENTRIES_BY_POOL = "catalogue-by-pool"
 SUBSCRIPTIONS = "subscriptions"
 
+DIGEST = 24
+"""How many characters a digest has: 144 bits."""
 _MOST_ATTEMPTS = 100
+_LONGEST_PAUSE = 0.02
 _PAGE = 1_000
 
 
@@ -89,9 +97,23 @@ class Documents:
 
 
 def attempts(what: str) -> Iterator[int]:
-    """Numbers to loop over while other writers come first; ``StorageUnavailable`` in the end."""
-    yield from range(_MOST_ATTEMPTS)
+    """Numbers to loop over while other writers come first, with pauses; ``StorageUnavailable`` in the end."""
+    for number in range(_MOST_ATTEMPTS):
+        if number > 1:
+            time.sleep(random.uniform(0.0, min(0.001 * 2**number, _LONGEST_PAUSE)))
+        yield number
     raise StorageUnavailable(f"{what} was changed by others {_MOST_ATTEMPTS} times meanwhile; try again later")
+
+
+@contextmanager
+def begun(what: str) -> Iterator[None]:
+    """What fails in here may have happened in part, since it takes several writes: it says so."""
+    try:
+        yield
+    except OutcomeUnknown:
+        raise
+    except StorageUnavailable as error:
+        raise OutcomeUnknown(f"{what} may be half done; do it again to finish it: {error}") from error
 
 
 def to_bytes(value: Mapping[str, Any]) -> bytes:
@@ -99,16 +121,7 @@ def to_bytes(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def joined(*parts: str) -> str:
-    """One key of several texts, whatever they contain; what begins with the same parts begins with the same key."""
-    return "".join(f"{len(part)}:{part}" for part in parts)
-
-
-def split(key: str) -> list[str]:
-    """The texts of which ``joined`` made the key."""
-    parts = []
-    while key:
-        length, _, rest = key.partition(":")
-        parts.append(rest[: int(length)])
-        key = rest[int(length) :]
-    return parts
+def digest(*texts: str) -> str:
+    """Characters, as many as ``DIGEST`` says, that stand for these texts in a key, however long they are."""
+    parts = "".join(f"{len(text)}:{text}" for text in texts)
+    return urlsafe_b64encode(sha256(parts.encode()).digest())[:DIGEST].decode()

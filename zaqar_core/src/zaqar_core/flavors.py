@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from zaqar_core import validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
 from zaqar_core.contract import Record
-from zaqar_core.documents import FLAVORS, Documents, attempts, to_bytes
+from zaqar_core.documents import FLAVORS, Documents, attempts, begun, to_bytes
 from zaqar_core.encoding import decode
-from zaqar_core.errors import FlavorDoesNotExist
+from zaqar_core.errors import FlavorDoesNotExist, ZaqarError
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Flavor, Page
 from zaqar_core.observers import observed
@@ -33,11 +34,12 @@ class Flavors:
         name, members = validation.flavor_name(name), validation.pool_names(pools)
         if self._documents.insert("", name, to_bytes({"deleting": False})) is None:
             return False
-        try:
-            self._set_pools(name, members)
-        except BaseException:
-            self.delete(name)
-            raise
+        with begun(f"making flavor {name!r}"):
+            try:
+                self._set_pools(name, members)
+            except BaseException:
+                self.delete(name)
+                raise
         return True
 
     @observed("flavors.get")
@@ -58,7 +60,8 @@ class Flavors:
         were. Others may see some pools moved before the rest.
         """
         members = validation.pool_names(pools)
-        self._set_pools(self._existing(name).key, members)
+        with begun(f"changing flavor {name!r}"):
+            self._set_pools(self._existing(name).key, members)
 
     @observed("flavors.delete")
     def delete(self, name: str) -> None:
@@ -73,9 +76,10 @@ class Flavors:
                 if version is None:
                     continue
                 record = record._replace(version=version)
-            self._pools.leave(name)
-            if self._documents.delete("", name, version=record.version):
-                return
+            with begun(f"deleting flavor {name!r}"):
+                self._pools.leave(name)
+                if self._documents.delete("", name, version=record.version):
+                    return
 
     @observed("flavors.list", count=lambda page: len(page.items))
     def list(self, *, marker: str | None = None, limit: int = DEFAULT_PAGE) -> Page[Flavor]:
@@ -101,12 +105,16 @@ class Flavors:
         return Flavor(name, tuple(pools), frozenset(one for one in Capability if one in written))
 
     def _set_pools(self, name: str, wanted: tuple[str, ...]) -> None:
-        before = tuple(pool.name for pool in self._pools.get_pools_by_flavor(name))
-        flavors = {pool: self._pools.get(pool).flavor for pool in (*before, *wanted)}
+        before = [pool.name for pool in self._pools.get_pools_by_flavor(name)]
+        flavors = {pool: name for pool in before if pool not in wanted}
+        flavors |= {pool: self._pools.get(pool).flavor for pool in wanted if pool not in before}
+        moved: list[str] = []
         try:
             for pool in flavors:
+                moved.append(pool)
                 self._pools.update(pool, flavor=name if pool in wanted else "")
         except BaseException:
-            for pool, flavor in flavors.items():
-                self._pools.update(pool, flavor=flavor)
+            for pool in reversed(moved):
+                with suppress(ZaqarError):  # others may have changed it, or its flavor
+                    self._pools.update(pool, flavor=flavors[pool])
             raise

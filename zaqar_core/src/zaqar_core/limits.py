@@ -46,6 +46,7 @@ DEDUP_WINDOW = 300.0
 MAX_HEADERS_BYTES = 4 * 1024
 DEFAULT_POOL_WEIGHT = 100
 MAX_POOL_WEIGHT = 1_000_000
+MAX_POOL_URI = 8192
 MAX_NAMES_PER_PAGE = 1_000
 """How many pools, flavors, catalogue entries or subscriptions a listing takes at most."""
 MAX_OPTIONS_BYTES = 16 * 1024

@@ -11,7 +11,7 @@ from zaqar_core import validation
 from zaqar_core.catalogue import find_entry
 from zaqar_core.context import Context
 from zaqar_core.contract import Record
-from zaqar_core.documents import FLAVORS, POOLS, Documents, attempts, to_bytes
+from zaqar_core.documents import FLAVORS, POOLS, Documents, attempts, begun, to_bytes
 from zaqar_core.encoding import decode
 from zaqar_core.errors import FlavorDoesNotExist, PoolCapabilitiesMismatch, PoolDoesNotExist, PoolInUse
 from zaqar_core.limits import DEFAULT_PAGE, DEFAULT_POOL_WEIGHT, MAX_NAMES_PER_PAGE
@@ -23,18 +23,20 @@ from zaqar_core.uri import Uri
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A pool as it is stored. ``joining``: the flavor that it is about to be in, once the rules are checked.
+    """A pool as it is stored. ``capabilities``: those of its driver when the pool was made or last changed.
 
-    ``deleting``: nothing new may name it; whoever finds it so may finish, or undo it, by deleting it again.
-    ``capabilities``: those of its driver when the pool was made or last changed.
+    ``joining``: the flavor that it shall be in, with the capabilities ``joining_with``, once the rules are checked; all
+    else stays as it is until then. ``deleting``: nothing new may name it; whoever finds it so may finish, or undo it,
+    by deleting it again. A pool that is deleting and joining at once is being made.
     """
 
     uri: str = field(repr=False)
     weight: int
     options: Mapping[str, Any] = field(repr=False)
-    flavor: str
-    joining: str
+    flavor: str = ""
     capabilities: list[str] = field(default_factory=list)
+    joining: str = ""
+    joining_with: list[str] = field(default_factory=list)
     deleting: bool = False
 
     @classmethod
@@ -45,6 +47,14 @@ class _State:
     def value(self) -> bytes:
         """The state as a record's value."""
         return to_bytes(asdict(self))
+
+    def joins(self, flavor: str, changed: _State) -> _State:
+        """This state, about to be ``changed`` and in the flavor."""
+        return replace(self, joining=flavor, joining_with=changed.capabilities)
+
+    def apart(self) -> _State:
+        """This state, about to join nothing."""
+        return replace(self, joining="", joining_with=[])
 
 
 class Pools:
@@ -76,22 +86,21 @@ class Pools:
         pools = self._documents
         name = validation.pool_name(name)
         flavor = flavor and validation.flavor_name(flavor)
-        state = _State(
+        given = _State(
             uri=validation.pool_uri(uri),
             weight=validation.weight(weight),
             options=validation.pool_options({} if options is None else options),
-            flavor="",
-            joining=flavor,
         )
-        if pools.get("", name) is not None:
-            return False
-        state = self._inspected(state)
-        version = pools.insert("", name, state.value())
-        if version is None:
-            return False
-        if flavor and not self._confirm(Record(name, b"", version, ""), state, back=None):
-            self.update(name, flavor=flavor)
-        return True
+        state: _State | None = None
+        for _ in attempts(f"pool {name!r}"):
+            if self._is_made(name):
+                return False
+            state = state or self._inspected(given)
+            first = replace(state.joins(flavor, state), deleting=True) if flavor else state
+            version = pools.insert("", name, first.value())
+            if version and (not flavor or self._join(Record(name, b"", version, ""), None, state, flavor)):
+                return True
+        raise AssertionError
 
     @observed("pools.get")
     def get(self, name: str) -> Pool:
@@ -130,23 +139,23 @@ class Pools:
         for _ in attempts(f"pool {name!r}"):
             record, state = self._existing(name)
             if state.deleting:
-                raise PoolDoesNotExist(f"pool {name!r} is being deleted; finish it with pools.delete, then create it")
+                raise PoolDoesNotExist(f"pool {name!r} is being made or deleted; delete it again, then create it")
             wanted = state.flavor if flavor is None else flavor and validation.flavor_name(flavor)
             changed = replace(state, **given)
             if given.keys() & {"uri", "options"}:
                 changed = self._inspected(changed)
             if wanted in ("", state.flavor):
                 if wanted and changed.capabilities != state.capabilities:
+                    difference = _difference(state.capabilities, changed.capabilities)
                     raise PoolCapabilitiesMismatch(
-                        f"pool {name!r} would change its capabilities ({_difference(state, changed)}) while it is in "
-                        f"the flavor {wanted!r}; take it out first: update(flavor='')"
+                        f"pool {name!r} would change its capabilities ({difference}) while it is in the flavor "
+                        f"{wanted!r}; take it out first: update(flavor='')"
                     )
-                if pools.replace("", record, replace(changed, flavor=wanted, joining="").value()):
+                if pools.replace("", record, replace(changed.apart(), flavor=wanted).value()):
                     return
                 continue
-            changed = replace(changed, flavor="", joining=wanted)
-            version = pools.replace("", record, changed.value())
-            if version and self._confirm(record._replace(version=version), changed, back=state):
+            version = pools.replace("", record, state.joins(wanted, changed).value())
+            if version and self._join(record._replace(version=version), state, changed, wanted):
                 return
 
     @observed("pools.delete")
@@ -163,17 +172,17 @@ class Pools:
                 return
             state = _State.read(record)
             if not state.deleting:
-                state = replace(state, deleting=True)
+                state = replace(state.apart(), deleting=True)
                 version = pools.replace("", record, state.value())
                 if version is None:
                     continue
                 record = record._replace(version=version)
-            reason = self._use(name, state)
-            if reason:
-                pools.replace("", record, replace(state, deleting=False).value())
-                raise PoolInUse(f"pool {name!r} {reason}")
-            if pools.delete("", name, version=record.version):
-                return
+            with begun(f"deleting pool {name!r}"):
+                reason = self._use(name, state)
+                if not reason and pools.delete("", name, version=record.version):
+                    return
+                if reason and pools.replace("", record, replace(state, deleting=False).value()):
+                    raise PoolInUse(f"pool {name!r} {reason}")
 
     @observed("pools.list", count=lambda page: len(page.items))
     def list(self, *, marker: str | None = None, limit: int = DEFAULT_PAGE) -> Page[Pool]:
@@ -197,12 +206,8 @@ class Pools:
                 state = None if current is None else _State.read(current)
                 if current is None or state is None or flavor not in (state.flavor, state.joining):
                     break
-                outside = replace(
-                    state,
-                    flavor="" if state.flavor == flavor else state.flavor,
-                    joining="" if state.joining == flavor else state.joining,
-                )
-                if self._documents.replace("", current, outside.value()):
+                outside = replace(state, flavor="") if state.flavor == flavor else state
+                if self._strike(current, outside) if state.joining == flavor else self._replace(current, outside):
                     break
 
     @property
@@ -233,33 +238,58 @@ class Pools:
         finally:
             driver.close()
 
-    def _confirm(self, record: Record, state: _State, back: _State | None) -> bool:
-        """Make a pool that is joining a flavor one of it; False if another changed the pool meanwhile.
+    def _is_made(self, name: str) -> bool:
+        """Whether there is such a pool; what is left of a creation that died is cleared away."""
+        record = self._documents.get("", name)
+        if record is None:
+            return False
+        state = _State.read(record)
+        return not (state.deleting and state.joining and self._strike(record, state))
 
-        Where the rules forbid it the pool goes ``back`` (None: it is deleted) before the error is raised.
+    def _join(self, record: Record, before: _State | None, after: _State, flavor: str) -> bool:
+        """Let a pool that says it is joining become ``after`` in the flavor; False if others kept it from that.
+
+        Where the rules forbid it, the pool is as ``before`` (None: not there) when the error is raised.
         """
         pools = self._documents
         try:
-            self._check_flavor(record.key, state)
+            self._check_flavor(record.key, flavor, after.capabilities)
         except BaseException:
-            if back is None:
+            if before is None:
                 pools.delete("", record.key, version=record.version)
             else:
-                pools.replace("", record, back.value())
+                pools.replace("", record, before.apart().value())
             raise
-        return pools.replace("", record, replace(state, flavor=state.joining, joining="").value()) is not None
+        return pools.replace("", record, replace(after.apart(), flavor=flavor).value()) is not None
 
-    def _check_flavor(self, name: str, state: _State) -> None:
-        flavor = self._context.documents(FLAVORS).get("", state.joining)
-        if flavor is None or decode(flavor.value)["deleting"]:
-            raise FlavorDoesNotExist(f"no flavor is called {state.joining!r}; create it, or see flavors.list()")
-        for record, other in self._states():
-            is_member = state.joining in (other.flavor, other.joining)
-            if is_member and record.key != name and other.capabilities != state.capabilities:
-                raise PoolCapabilitiesMismatch(
-                    f"pool {name!r} cannot be in the flavor {state.joining!r} with pool {record.key!r}: their "
-                    f"capabilities differ ({_difference(other, state)}); use another flavor, or equal options"
-                )
+    def _check_flavor(self, name: str, flavor: str, capabilities: builtins.list[str]) -> None:
+        """Keep out of the flavor whoever is joining it with other capabilities; raise if a pool in it has others."""
+        for _ in attempts(f"flavor {flavor!r}"):
+            found = self._context.documents(FLAVORS).get("", flavor)
+            if found is None or decode(found.value)["deleting"]:
+                raise FlavorDoesNotExist(f"no flavor is called {flavor!r}; create it, or see flavors.list()")
+            struck = True
+            for record, other in self._states():
+                if record.key == name:
+                    continue
+                if other.flavor == flavor and other.capabilities != capabilities:
+                    raise PoolCapabilitiesMismatch(
+                        f"pool {name!r} cannot be in the flavor {flavor!r} with pool {record.key!r}: capabilities "
+                        f"differ ({_difference(other.capabilities, capabilities)}); use another flavor or equal options"
+                    )
+                if other.joining == flavor and other.joining_with != capabilities:
+                    struck = self._strike(record, other) and struck
+            if struck:
+                return
+
+    def _strike(self, record: Record, state: _State) -> bool:
+        """Let a pool not join what it is joining: one that is being made goes. False if it has changed meanwhile."""
+        if state.deleting:
+            return self._documents.delete("", record.key, version=record.version)
+        return self._replace(record, state.apart())
+
+    def _replace(self, record: Record, state: _State) -> bool:
+        return self._documents.replace("", record, state.value()) is not None
 
     def _use(self, name: str, state: _State) -> str:
         """Why the pool cannot go; "" if it can."""
@@ -275,6 +305,6 @@ def _pool(record: Record, state: _State) -> Pool:
     return Pool(record.key, state.uri, state.weight, state.flavor, state.options)
 
 
-def _difference(one: _State, other: _State) -> str:
-    missing = [f"-{name}" for name in one.capabilities if name not in other.capabilities]
-    return ", ".join(missing + [f"+{name}" for name in other.capabilities if name not in one.capabilities])
+def _difference(one: list[str], other: list[str]) -> str:
+    missing = [f"-{name}" for name in one if name not in other]
+    return ", ".join(missing + [f"+{name}" for name in other if name not in one])

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 
 from zaqar_core import validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
 from zaqar_core.contract import QueueKey, Record, RecordStore
-from zaqar_core.documents import SUBSCRIPTIONS, Documents, attempts, joined, to_bytes
+from zaqar_core.documents import DIGEST, SUBSCRIPTIONS, Documents, attempts, digest, to_bytes
 from zaqar_core.encoding import decode
 from zaqar_core.errors import SubscriptionDoesNotExist, Unsupported
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Page, Subscription
 from zaqar_core.observers import observed
-
-_DIGEST = 24
 
 
 class Subscriptions:
@@ -53,8 +49,7 @@ class Subscriptions:
         given = validation.subscription_options({} if options is None else options)
         if ttl is not None:
             ttl = validation.duration(ttl, "ttl", *validation.SUBSCRIPTION_TTL)
-        digest = _digest(subscriber)
-        subscription_id = f"{digest}{secrets.token_urlsafe(12)}"
+        subscription_id = f"{digest(subscriber)}{secrets.token_urlsafe(12)}"
         value = {
             "id": subscription_id,
             "subscriber": subscriber,
@@ -62,7 +57,7 @@ class Subscriptions:
             "options": given,
             "confirmed": False,
         }
-        version = documents.insert(key.project, _key(key, digest), to_bytes(value), ttl=ttl)
+        version = documents.insert(key.project, _key(key, digest(subscriber)), to_bytes(value), ttl=ttl)
         return None if version is None else subscription_id
 
     @observed("subscriptions.get")
@@ -75,7 +70,7 @@ class Subscriptions:
     def get_with_subscriber(self, queue: str, subscriber: str, *, project: str | None = None) -> Subscription:
         """The subscription of this subscriber. Raises ``SubscriptionDoesNotExist``."""
         key, documents = self._open(queue, project)
-        record = documents.get(key.project, _key(key, _digest(validation.subscriber(subscriber))))
+        record = documents.get(key.project, _key(key, digest(validation.subscriber(subscriber))))
         if record is None:
             raise SubscriptionDoesNotExist(f"this subscriber has no subscription on queue {queue!r}; create one")
         return _model(key, record)
@@ -94,7 +89,7 @@ class Subscriptions:
         key, documents = self._open(queue, project)
         most = validation.limit(limit, MAX_NAMES_PER_PAGE)
         prefix = _key(key, "")
-        after = validation.digest_marker(marker, _DIGEST)
+        after = validation.digest_marker(marker, DIGEST)
         found = documents.scan(key.project, prefix=prefix, after=prefix + after if after else None, limit=most + 1)
         items = [_model(key, record) for record in found[:most]]
         return Page(items, found[:most][-1].key.removeprefix(prefix) if found else after, more=len(found) > most)
@@ -151,16 +146,13 @@ class Subscriptions:
 
 def _find(documents: Documents, key: QueueKey, subscription_id: str) -> Record | None:
     text = validation.identifier(subscription_id, "subscription id")
-    record = documents.get(key.project, _key(key, text[:_DIGEST])) if text.isascii() and text.isprintable() else None
+    record = documents.get(key.project, _key(key, text[:DIGEST])) if text.isascii() and text.isprintable() else None
     return record if record is not None and decode(record.value)["id"] == text else None
 
 
-def _digest(subscriber: str) -> str:
-    return urlsafe_b64encode(sha256(subscriber.encode()).digest())[:_DIGEST].decode()
-
-
-def _key(key: QueueKey, digest: str) -> str:
-    return joined(key.name) + digest
+def _key(key: QueueKey, subscriber: str) -> str:
+    """The record's key: digests of the queue's name, which may take all of a key by itself, and of the subscriber."""
+    return digest(key.name) + subscriber
 
 
 def _model(key: QueueKey, record: Record) -> Subscription:

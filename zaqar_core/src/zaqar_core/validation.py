@@ -23,12 +23,13 @@ from zaqar_core.errors import (
     InvalidProject,
     InvalidQueueName,
     InvalidSubscription,
+    InvalidUri,
 )
 from zaqar_core.limits import Limits
 from zaqar_core.uri import Uri
 
 SUBSCRIPTION_TTL = (bounds.MIN_DURATION, bounds.MAX_SUBSCRIPTION_TTL)
-_SUBSCRIBER = re.compile(r"[a-z][a-z0-9+.-]*:[^\s]")
+_SUBSCRIBER = re.compile(r"[a-z][a-z0-9+.-]*:[^\s\x00-\x1f\x7f]+\Z")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
@@ -161,8 +162,12 @@ def flavor_name(value: object) -> str:
 
 
 def pool_uri(value: str) -> str:
-    """A URI; the text is kept, with its secrets."""
-    Uri.parse(value)
+    """A URI of at most 8192 characters; the text is kept, with its secrets."""
+    scheme = Uri.parse(value).scheme
+    if has_surrogate(value) or len(value) > bounds.MAX_POOL_URI:
+        raise InvalidUri(
+            f"the {scheme} URI contains a lone surrogate or has more than {bounds.MAX_POOL_URI} characters; shorten it"
+        )
     return _plain(value)
 
 
@@ -187,8 +192,10 @@ def pool_options(value: object) -> dict[str, Any]:
 
 def subscriber(value: object) -> str:
     """A URI of 1 to 2048 characters; it is never shown, since it may hold a secret."""
-    if not isinstance(value, str) or not _SUBSCRIBER.match(value) or has_surrogate(value) or "\0" in value:
-        raise InvalidSubscription("subscriber is no URI; write a scheme and an address: https://..., mailto:...")
+    if not isinstance(value, str) or not _SUBSCRIBER.match(value) or has_surrogate(value):
+        raise InvalidSubscription(
+            "subscriber is no URI; write a scheme and an address without spaces: https://..., mailto:..."
+        )
     if len(value) > bounds.MAX_SUBSCRIBER:
         raise InvalidSubscription(
             f"subscriber has {len(value)} characters; at most {bounds.MAX_SUBSCRIBER} are allowed: shorten it"

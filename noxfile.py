@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -47,9 +48,9 @@ def tests(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("target", TARGETS, ids=TARGETS)
 def conformance(session: nox.Session, target: str) -> None:
-    """The conformance suite on one target. Arguments go to ``zaqar-conformance run``."""
+    """The conformance suite on one target, at ``$ZAQAR_URI`` if set. Arguments go to ``zaqar-conformance run``."""
     install(session)
-    run_suite(session, target)
+    run_suite(session, target, os.environ.get("ZAQAR_URI") or target)
 
 
 @nox.session
@@ -95,6 +96,20 @@ def build(session: nox.Session) -> None:
         try_wheels(session, resolution)
 
 
+@nox.session
+def release(session: nox.Session) -> None:
+    """Make the release of a tag ready in dist/release: check the tag, build, try the wheel. -- zaqar-core-0.1.0"""
+    session.install(*group("build"))
+    session.run("python", "tools/release.py", *session.posargs)
+
+
+@nox.session
+def rehearsal(session: nox.Session) -> None:
+    """Release everything, as it stands, to a package index of this machine, and use it from there."""
+    session.install(*group("build"))
+    session.run("python", "tools/rehearsal.py")
+
+
 # --- what the sessions are made of --------------------------------------------------------------------------------
 
 
@@ -109,14 +124,16 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install(*editable, *group(*groups))
 
 
-def run_suite(session: nox.Session, target: str) -> None:
-    session.run("zaqar-conformance", "run", target, "--report", f"reports/{target}", *session.posargs)
+def run_suite(session: nox.Session, target: str, where: str | None = None) -> None:
+    session.run("zaqar-conformance", "run", where or target, "--report", f"reports/{target}", *session.posargs)
 
 
 def run_lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports", "--no-cache")
+    workflows = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(".github/workflows/*.yml"))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
 def run_types(session: nox.Session) -> None:
@@ -124,7 +141,7 @@ def run_types(session: nox.Session) -> None:
     for distribution in DISTRIBUTIONS:
         folders = [path for path in (ROOT / distribution / "src", ROOT / distribution / "tests") if path.is_dir()]
         session.run("mypy", *(str(path.relative_to(ROOT)) for path in folders))
-    session.run("mypy", "noxfile.py", "conftest.py", "docs", "tests")
+    session.run("mypy", "noxfile.py", "conftest.py", "docs", "tests", "tools")
 
 
 def run_docs(session: nox.Session) -> None:
@@ -159,7 +176,7 @@ def try_wheels(session: nox.Session, resolution: str) -> None:
 
         session.log(f"an application: zaqar-core and one backend, {resolution} dependencies")
         pip_install(wheels["zaqar_core"], wheels["zaqar_sqlite"])
-        session.run(python, "-W", "error", "-c", APPLICATION, external=True)
+        session.run(python, "-I", "-W", "error", str(ROOT / "tools/trials/try_zaqar_sqlite.py"), external=True)
         session.log(f"a driver author: the suite from its wheel, {resolution} dependencies")
         pip_install(wheels["zaqar_conformance"])
         session.run(f"{folder}/venv/bin/zaqar-conformance", "run", "sqlite", "--report", "report", external=True)
@@ -182,17 +199,3 @@ def lowest_pins() -> list[str]:
             if requirement.name not in ours and lows:
                 pins.add(f"{requirement.name}=={lows[0]}")
     return sorted(pins)
-
-
-APPLICATION = """
-import importlib.util, zaqar_core
-assert importlib.util.find_spec("zaqar_conformance") is None
-with zaqar_core.connect("sqlite:///queues.db", project="acme") as storage:
-    orders = storage.queue("orders")
-    orders.post({"n": 1})
-    with orders.claim(limit=10) as claim:
-        for message in claim:
-            print("claimed", message.body)
-            message.delete()
-    assert storage.messages.stats("orders").total == 0
-"""

@@ -79,7 +79,7 @@ def run(
         seconds=round(time.monotonic() - begin, 3),
         interrupted=interrupted,
         environment=session.environment,
-        capabilities=capability_results(contract, session.capabilities, results),
+        capabilities=capability_results(contract, session.capabilities, plan(target, checks=everything), results),
         requirements=requirement_results(
             [each for each in contract.requirements.values() if _applies(each, target, profile)], chosen, results, only
         ),

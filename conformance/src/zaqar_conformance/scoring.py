@@ -76,14 +76,20 @@ def requirement_results(
 
 
 def capability_results(
-    contract: Contract, declared: frozenset[Capability], results: Sequence[CheckResult]
+    contract: Contract, declared: frozenset[Capability], checks: Sequence[Check], results: Sequence[CheckResult]
 ) -> tuple[CapabilityResult, ...]:
-    """The verdict on every capability, from the checks of the requirements that belong to it."""
+    """The verdict on every capability, from the checks of the requirements that belong to it.
+
+    ``checks``: all that there are for the target; those that were not run prove nothing.
+    """
     requirements = contract.requirements
+    ran = {result.name for result in results}
     found = []
     for capability in Capability:
         numbers = {requirement.id for requirement in requirements.values() if requirement.capability is capability}
         outcomes = {result.outcome for result in results if numbers.intersection(result.requirements)}
+        if {check.name for check in checks if numbers.intersection(check.requirements)} - ran:
+            outcomes.add(Outcome.NOT_RUN)
         verdict = _declared_verdict(outcomes) if capability in declared else _undeclared_verdict(outcomes)
         kind = "feature" if capability.is_feature else "guarantee"
         found.append(CapabilityResult(capability, kind, capability in declared, verdict))

@@ -99,7 +99,7 @@ def print_failure(console: Console, result: CheckResult, contract: Contract) -> 
         console.print(escape(_first_lines(result.history)), soft_wrap=True)
     if result.details:
         console.print(escape(result.details.rstrip()), soft_wrap=True)
-    console.print(f"  to do: {_advice(result)}", soft_wrap=True)
+    console.print(f"  to do: {_advice(result, contract)}", soft_wrap=True)
     console.print(f"  reproduce: [bold]{escape(result.reproduce)}[/]", soft_wrap=True)
 
 
@@ -150,12 +150,15 @@ def _first_lines(history: tuple[Operation, ...]) -> str:
     return "".join(f"    {line[:300]}\n" for line in text.splitlines()).rstrip()
 
 
-def _advice(result: CheckResult) -> str:
+def _advice(result: CheckResult, contract: Contract) -> str:
     if result.outcome is Outcome.ERROR:
         return "this is the suite's or the environment's fault, not the driver's; report it if it comes again"
     if result.requirement is None:
-        return "only errors of zaqar_core.errors, where the contract names them, may leave a driver; see the traceback"
-    return f"make the driver keep {result.requirement}, or declare no capability that promises it"
+        return "the contract names no such error here: the traceback shows where the driver, or its answer, led to it"
+    requirement = contract.requirements.get(result.requirement)
+    if requirement is None or requirement.capability is None:
+        return f"make the driver keep {result.requirement}"
+    return f"make the driver keep {result.requirement}, or do not declare {requirement.capability}"
 
 
 def _section(requirements: tuple[str, ...]) -> str:

@@ -24,7 +24,11 @@ CONTRACT = 1
 """The version of the contract that this core speaks."""
 
 MAX_SETTLED_PER_CALL = 1_000
-"""How many changes that time alone brought about one call to the datastore may settle in passing."""
+"""How many changes that time alone brought about one call to the datastore may settle in passing.
+
+A call is a transaction, a script or a request. A change is a message that expires, or that becomes active because its
+delay or its claim ends.
+"""
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 

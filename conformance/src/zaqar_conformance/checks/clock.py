@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest.mock import patch
 
 from zaqar_conformance.check import check, ensure, ensure_equal
@@ -22,7 +23,8 @@ from zaqar_conformance.checks._support import (
     turns,
 )
 from zaqar_conformance.env import Env
-from zaqar_core import Message, NewMessage
+from zaqar_conformance.processes import Worker
+from zaqar_core import Capability, Message, NewMessage
 
 _WRONG_HOURS = (-7, 7)
 
@@ -252,6 +254,39 @@ def what_a_wrong_clock_delays_becomes_available_in_time(env: Env) -> None:
             requirement="TIM-004",
             what=f"posted with a delay of 0.15 s by a client whose clock is {hours:+d} h off; it is listed",
         )
+
+
+@check("TIM-004", "CLM-004")
+def processes_agree_on_the_time(env: Env) -> None:
+    """What one process posts and claims has the same age for all others, and lives for them as long."""
+    if not env.declares(Capability.MULTI_PROCESS):
+        env.note("one process has nobody to agree with: the driver does not declare MULTI_PROCESS")
+        return
+    queue = env.queue()
+    ids = post(env, queue, 4)
+    held, _ = take(env, queue, 2)
+    elapse(env, env.driver.settle_time)
+    arguments = {"queue": queue, "ids": ids, "claim_id": held}
+    for worker, posted in enumerate(env.processes(4, f"{__name__}:look_from_elsewhere", arguments)):
+        what = f"a message of process {worker} with a ttl of {LONG:g} s"
+        see_listed(env, posted["queue"], posted["ids"], "TIM-004", what)
+        age = env.storage.messages.get(posted["queue"], posted["ids"][0]).age
+        ensure(-SLACK <= age < 300, "TIM-004", f"{what}: expected an age near 0, got {age!r}")
+
+
+def look_from_elsewhere(worker: Worker, queue: str, ids: list[str], claim_id: str) -> dict[str, Any]:
+    """In a process of its own: what others posted and claimed is young and alive; then post something for them."""
+    messages = worker.storage.messages.bulk_get(queue, ids)
+    what = f"4 messages just posted, as process {worker.index} fetches them"
+    ensure_equal(ids_of(messages), ids, "TIM-004", what)
+    for message in messages:
+        ensure(-SLACK <= message.age < 300, "TIM-004", f"{what}: expected an age near 0, got {message.age!r}")
+    found = worker.storage.messages.list(queue)
+    ensure_equal(ids_of(found.items), ids[2:], "TIM-004", f"{what}: those not claimed, listed")
+    claim = worker.storage.claims.get(queue, claim_id)
+    ensure_equal(ids_of(claim.messages), ids[:2], "TIM-004", f"{what}: those claimed, by their claim")
+    own = f"{queue}-{worker.index}"
+    return {"queue": own, "ids": worker.storage.messages.post(own, [NewMessage(1, ttl=LONG)])}
 
 
 @contextmanager

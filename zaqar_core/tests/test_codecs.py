@@ -159,6 +159,11 @@ def test_what_is_no_codec_is_wrong_input(codec: Any) -> None:
         Codecs([Zlib(), codec])
 
 
+def test_a_class_is_refused_before_it_meets_a_body() -> None:
+    with pytest.raises(InvalidInput, match="is a class; pass an instance"):
+        Codecs([Zlib])  # type: ignore[list-item]  # what this is about
+
+
 # --- found by name --------------------------------------------------------------------------------
 
 SOURCE = """

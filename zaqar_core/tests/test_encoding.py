@@ -228,7 +228,18 @@ def test_no_depth_is_too_deep_to_be_refused() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"\xff\xfe", b"\x80", b'"\xff"', pytest.param(b"[" * 100_000, id="deep"), b"1 2", b"'a'", b"\0a\0"],
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"\x80",
+        b'"\xff"',
+        pytest.param(b"[" * 100_000, id="deep"),
+        b"1 2",
+        b"'a'",
+        b"\0a\0",
+        b"[NaN]",
+    ],
 )
 def test_bytes_that_are_no_json_are_incompatible_storage_with_their_cause(data: bytes) -> None:
     with pytest.raises(IncompatibleStorage, match=rf"^{len(data)} bytes in the datastore are no JSON") as raised:

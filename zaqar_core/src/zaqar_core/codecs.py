@@ -72,6 +72,8 @@ def _chain(codecs: Any) -> tuple[Codec, ...]:
         raise InvalidInput(f"codecs is {shown(codecs)}; pass a list of names and codecs")
     chain = tuple(_find(codec) if isinstance(codec, str) else codec for codec in codecs)
     for codec in chain:
+        if isinstance(codec, type):
+            raise InvalidInput(f"{shown(codec)} is a class; pass an instance of it, or the name of an installed codec")
         if not all(hasattr(codec, part) for part in ("name", "encode", "decode")):
             raise InvalidInput(f"{shown(codec)} is no codec: it lacks name, encode or decode; pass a zaqar_core.Codec")
         if not isinstance(codec.name, str) or not _NAME.match(codec.name):

@@ -17,6 +17,13 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse)
+
+
 def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
     """``value`` as compact UTF-8 JSON, keys in the order given. Raises ``error``, saying where in ``what`` and why."""
     try:
@@ -32,10 +39,11 @@ def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
 def decode(data: bytes) -> Any:
     """The value that ``encode`` was given. Raises ``IncompatibleStorage`` for what is no JSON."""
     try:
-        return json.loads(data.decode())
+        return _decoder.decode(data.decode())
     except (ValueError, RecursionError) as error:
         raise IncompatibleStorage(
-            f"{len(data)} bytes in the datastore are no JSON: damaged, or not written by this project; remove them"
+            f"{len(data)} bytes in the datastore are no JSON: damaged, changed by a codec with another key, or not "
+            "written by this project; find out which before you remove them"
         ) from error
 
 

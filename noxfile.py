@@ -17,7 +17,13 @@ nox.options.sessions = ["check"]
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
-DISTRIBUTIONS = ("zaqar_core", "conformance", "plugins/zaqar-sqlite", "plugins/zaqar-zstd")
+DISTRIBUTIONS = (
+    "zaqar_core",
+    "conformance",
+    "plugins/zaqar-opentelemetry",
+    "plugins/zaqar-sqlite",
+    "plugins/zaqar-zstd",
+)
 TARGETS = ("sqlite", "memory")
 
 
@@ -177,6 +183,10 @@ def try_wheels(session: nox.Session, resolution: str) -> None:
         session.log(f"an application: zaqar-core and one backend, {resolution} dependencies")
         pip_install(wheels["zaqar_core"], wheels["zaqar_sqlite"])
         session.run(python, "-I", "-W", "error", str(ROOT / "tools/trials/try_zaqar_sqlite.py"), external=True)
+        session.log(f"an observer and a codec, {resolution} dependencies")
+        for name in ("zaqar_opentelemetry", "zaqar_zstd"):
+            pip_install(wheels[name])
+            session.run(python, "-I", "-W", "error", str(ROOT / f"tools/trials/try_{name}.py"), external=True)
         session.log(f"a driver author: the suite from its wheel, {resolution} dependencies")
         pip_install(wheels["zaqar_conformance"])
         session.run(f"{folder}/venv/bin/zaqar-conformance", "run", "sqlite", "--report", "report", external=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -72,10 +73,13 @@ def test_entry_points_can_be_loaded(folder: Path) -> None:
 
 def test_nox_knows_every_distribution() -> None:
     names = {str(folder.relative_to(ROOT)) for folder in FOLDERS}
-    [line] = [
-        line for line in (ROOT / "noxfile.py").read_text("utf-8").splitlines() if line.startswith("DISTRIBUTIONS")
+    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
+    [value] = [
+        part.value
+        for part in tree.body
+        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "DISTRIBUTIONS"
     ]
-    assert {name.strip(' "') for name in line.partition("(")[2].rstrip(")").split(",")} == names
+    assert set(ast.literal_eval(value)) == names
 
 
 def test_coverage_and_import_contracts_know_every_package() -> None:

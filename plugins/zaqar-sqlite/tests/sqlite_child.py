@@ -117,7 +117,9 @@ def fork_between(path: Path) -> None:
         database = driver._database
 
         def child() -> None:
-            post(database, queue="child")
+            thread = threading.Thread(target=post, args=(database,), kwargs={"queue": "child"})
+            thread.start()
+            thread.join()
             say(forked(lambda: say(len(post(database, queue="grandchild")))))
             driver.close()
 
@@ -125,6 +127,22 @@ def fork_between(path: Path) -> None:
             post(database, queue="parent")
             say(forked(child))
         post(database, queue="parent")
+
+
+def fork_and_close(path: Path) -> None:
+    """The parent closes, being the last as far as it knows, before the child uses what it inherited."""
+    read_end, write_end = os.pipe()
+    driver = open_driver(path)
+    post(driver._database)
+    pid = os.fork()
+    if not pid:
+        os.close(write_end)
+        os.read(read_end, 1)
+        post(driver._database)
+        os._exit(0)  # closes nothing, like a kill
+    driver.close()
+    os.close(write_end)
+    say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def fork_while_another_thread_writes(path: Path) -> None:

@@ -91,18 +91,39 @@ def test_the_beginning_of_another_applications_database_is_refused(path: Path, o
     ensure_refused_untouched(open_driver, path, "'queues.db' is another application's database")
 
 
-def test_another_applications_databasein_use_is_refused_while_all_it_holds_is_in_its_log(
+def crashed(path: Path, statement: str) -> None:
+    """Make of the database at ``path`` one whose user did the statement and died: it is in the log alone."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(statement)
+        log = path.with_name(f"{path.name}-wal")
+        content = path.read_bytes(), log.read_bytes()
+    path.write_bytes(content[0])
+    log.write_bytes(content[1])
+
+
+@pytest.mark.parametrize("made", [[], ["CREATE TABLE t (x)"]])
+def test_another_applications_database_is_refused_with_the_log_that_its_crash_left(
+    path: Path, open_driver: Open, made: list[str]
+) -> None:
+    """Its file alone may be one of no tables, as ours before the first migration."""
+    make_database(path, "PRAGMA journal_mode = WAL", *made)
+    crashed(path, "CREATE TABLE u (x)")
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    with pytest.raises(IncompatibleStorage, match="another application's"):
+        open_driver()
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+    assert set(before) == {"queues.db", "queues.db-wal"}
+
+
+def test_another_applications_database_in_the_place_of_one_that_is_open_is_refused(
     path: Path, open_driver: Open
 ) -> None:
-    """Its file still is one of no tables, as ours before the first migration."""
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA journal_mode = WAL")
-        other.execute("CREATE TABLE t (x)")
-        before = path.read_bytes()
-        with pytest.raises(IncompatibleStorage, match="another application's"):
-            open_driver()
-        assert path.read_bytes() == before
-        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("t",)]
+    post(open_driver())
+    for file in path.parent.iterdir():
+        file.unlink()
+    make_database(path, "CREATE TABLE t (x)")
+    ensure_refused_untouched(open_driver, path, "'queues.db' is another application's database")
 
 
 @pytest.mark.parametrize("pages", [0.03, 1, 2, -1])
@@ -112,7 +133,7 @@ def test_a_truncated_database_is_refused_and_untouched(path: Path, open_driver: 
     ensure_refused_untouched(open_driver, path, "the file is damaged .*restore a backup")
 
 
-def test_a_databaseof_a_newer_version_is_refused_and_untouched(path: Path, open_driver: Open) -> None:
+def test_a_database_of_a_newer_version_is_refused_and_untouched(path: Path, open_driver: Open) -> None:
     open_driver().close()
     make_database(path, "PRAGMA user_version = 99")
     newest = len(MIGRATIONS)
@@ -120,12 +141,25 @@ def test_a_databaseof_a_newer_version_is_refused_and_untouched(path: Path, open_
     ensure_refused_untouched(open_driver, path, match)
 
 
-def test_a_newer_version_still_in_the_log_is_refused(path: Path, open_driver: Open) -> None:
+def test_a_newer_version_is_refused_with_the_log_that_its_crash_left(path: Path, open_driver: Open) -> None:
+    open_driver().close()
+    make_database(path, "PRAGMA user_version = 99")
+    crashed(path, "CREATE TABLE new (x)")
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    with pytest.raises(IncompatibleStorage, match="has schema version 99"):
+        open_driver()
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_a_newer_version_that_is_in_use_is_refused_and_no_connection_stays(path: Path, open_driver: Open) -> None:
     open_driver().close()
     with closing(sqlite3.connect(path)) as newer:
         newer.execute("PRAGMA user_version = 99")
-        with pytest.raises(IncompatibleStorage, match="has schema version 99"):
+        with pytest.raises(IncompatibleStorage, match="has schema version 99") as caught:
             open_driver()
+    assert files(path.parent) == [path.name]
+    assert caught.traceback  # which had kept alive what was opened
+    with closing(sqlite3.connect(path)) as newer:
         assert newer.execute("PRAGMA user_version").fetchone() == (99,)
 
 

@@ -149,6 +149,19 @@ def test_a_delay_and_a_claim_end_when_the_clock_has_caught_up(open_driver: Open,
     assert ids(driver) == []
     set_clock(NOON + 60)
     assert ids(driver) == [claimed, delayed]
+    set_clock(NOON)
+    posted = [claimed, delayed, *post(driver)]
+    assert ids(driver) == posted
+
+
+def test_what_one_queue_knows_of_time_holds_for_all(open_driver: Open, set_clock: SetClock) -> None:
+    driver = open_driver()
+    post(driver, ttl=60)
+    set_clock(NOON + 60)
+    other = QueueKey("", "other")
+    SqliteMessages(driver._database).post(other, [EncodedMessage(b"1", 60.0)], client_id="c")
+    set_clock(NOON + 30)
+    assert ids(driver) == []
 
 
 # --- settling ------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """The code blocks of the READMEs and of docs/ are tests: a page's run in order, in an empty folder of their own.
 
 ``python`` runs, names living on through the page; one that starts with ``# path/of/a.file`` is written there instead.
+One with a comment ``# raises NAME`` must raise that; a ``text`` that comes next is what it says (``...``: anything).
 ``sh`` runs with the environment's programs first on the PATH; one of nothing but ``pip install`` is skipped.
-``toml`` and ``json`` must parse, and are written if they start with a path. ``text`` is no code. Anything else fails.
+``toml`` and ``json`` must parse, and are written if they start with a path. Other ``text`` is no code. Anything else
+fails.
 What cannot run here has a comment above it, which pytest reports: ``<!-- skip: next "the reason" -->``.
 What only the test needs stands in ``<!--- invisible-code: python ... -->``.
 """
@@ -34,6 +36,7 @@ _invisible_blocks = DirectiveInHTMLCommentLexer(
     "invisible-code", arguments="python", mapping={"arguments": "language", "source": "source"}
 )
 _path_comment = re.compile(r"# (?P<path>[\w./-]+\.\w+)\n")
+_raises = re.compile(r"# raises (?P<name>\w+)$", re.MULTILINE)
 _python = PythonEvaluator()
 
 
@@ -56,6 +59,8 @@ def run_block(example: Example) -> str | None:
     match language:
         case "python" if path:
             compile(source, path["path"], "exec")
+        case "python" if error := _raises.search(source):
+            return _run_raising(example, error["name"])
         case "python":
             _python(example)
         case "sh":
@@ -65,10 +70,26 @@ def run_block(example: Example) -> str | None:
         case "json":
             json.loads(source)
         case "text":
-            pass
+            return _compare(source, example.namespace.pop("_said", None))
         case _:
             return f"a block of language {language!r}: teach conftest.py to run it, or choose another"
     return None
+
+
+def _run_raising(example: Example, name: str) -> str | None:
+    try:
+        _python(example)
+    except Exception as error:
+        if type(error).__name__ != name:
+            raise
+        example.namespace["_said"] = f"{name}: {error}"
+        return None
+    return f"did not raise {name}"
+
+
+def _compare(shown: str, said: str | None) -> str | None:
+    pattern = re.escape(" ".join(shown.split())).replace(re.escape("..."), ".*")
+    return f"it says:\n{said}" if said and not re.fullmatch(pattern, " ".join(said.split())) else None
 
 
 def _run_shell(source: str) -> str | None:
@@ -98,7 +119,7 @@ def _leave(namespace: dict[str, Any]) -> None:
 pytest_collect_file = Sybil(
     parsers=[parse, SkipParser()],
     path=str(ROOT),
-    patterns=["README.md", "docs/*.md", "*/README.md", "plugins/*/README.md"],
+    patterns=["README.md", "docs/*.md", "docs/errors/*.md", "*/README.md", "plugins/*/README.md"],
     excludes=["docs/_build/*", ".nox/*", ".venv/*"],
     setup=_enter,
     teardown=_leave,

@@ -203,7 +203,7 @@ class ClaimedMessages:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedMessage(Message):
-    """A message held by a claim."""
+    """A message held by a ``claim``: that of the ``with`` block or loop that gave it."""
 
     claim: ClaimedMessages = field(kw_only=True, repr=False, compare=False)
 

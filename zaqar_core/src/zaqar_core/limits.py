@@ -13,18 +13,31 @@ class Limits:
     """
 
     max_body_bytes: int = 256 * 1024
+    """Of one message's body."""
     max_post_bytes: int = 64 * 1024 * 1024
+    """Of all bodies of one post."""
     max_messages_per_post: int = 10_000
+    """How many messages one post takes."""
     max_messages_per_page: int = 10_000
+    """How many messages one page of a listing shows."""
     max_messages_per_claim: int = 10_000
+    """How many messages one claim takes."""
     max_messages_per_pop: int = 10_000
+    """How many messages one pop takes."""
     max_ids_per_call: int = 10_000
+    """How many ids one call names, such as ``bulk_get`` or ``bulk_delete``."""
     max_queues_per_page: int = 1_000
+    """How many queues one page of their listing shows."""
     max_metadata_bytes: int = 64 * 1024
+    """Of a queue's metadata, as JSON."""
     max_message_ttl: float = 14 * 24 * 3600.0
+    """How long a message may live."""
     max_message_delay: float = 24 * 3600.0
+    """How long a message may stay hidden after its post or its release."""
     max_claim_ttl: float = 24 * 3600.0
+    """How long a claim may last, from its making or its last renewal."""
     max_claim_grace: float = 24 * 3600.0
+    """How long claimed messages may live on after their claim."""
 
     def narrowed_by(self, other: Limits | None) -> Limits:
         """The stricter of each bound; self where ``other`` is None."""

@@ -35,6 +35,7 @@ class NewMessage:
 class Message:
     """A message as a queue holds it.
 
+    ``id``: opaque and URL-safe, never used again. ``body`` and ``headers``: as they were posted.
     ``ttl``: its whole life as it stands, from post to expiry (a claim may have made it longer).
     ``age``: seconds since its post; never reset. ``ttl - age`` is what is left.
     ``client_id``: who posted it. ``claim_id``: the live claim that holds it, or None.
@@ -68,7 +69,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class MessageRef:
-    """Names a message without its body. ``age``: seconds since its post."""
+    """Names a message without its body. ``id``: the message's. ``age``: seconds since its post."""
 
     id: str
     age: float
@@ -78,6 +79,7 @@ class MessageRef:
 class QueueStats:
     """How many messages are in each state; ``free + claimed + delayed == total``.
 
+    ``free``: can be claimed now. ``claimed``: held by a live claim. ``delayed``: not available yet. ``total``: all.
     ``oldest`` and ``newest``: first and last by position among free and claimed messages, or None.
     """
 
@@ -93,6 +95,7 @@ class QueueStats:
 class Page(Generic[T]):
     """A part of a listing.
 
+    ``items``: what it shows, in the listing's order.
     ``marker``: pass it back to go on from here; always given, valid later whatever became of the item at it.
     ``more``: whether something further existed at that instant. A page may be short, even empty, and have more.
     """
@@ -106,6 +109,7 @@ class Page(Generic[T]):
 class Pool:
     """A backend that holds queues. ``uri`` and ``options``, which may hold secrets, are not in its repr.
 
+    ``name``: unlike that of every other pool.
     ``weight``: its share of new queues, 0 for none. ``flavor``: the one it is in, "" for none. ``options``: as
     ``connect`` takes them beside the URI.
     """
@@ -119,7 +123,11 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Flavor:
-    """A kind of pools: ``capabilities`` are those of every one of its ``pools`` (names); none without pools."""
+    """A kind of pools.
+
+    ``pools``: the names of those in the flavor called ``name``. ``capabilities``: those that each of them has; none
+    without pools.
+    """
 
     name: str
     pools: Sequence[str] = ()
@@ -128,7 +136,7 @@ class Flavor:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """Which pool holds a project's queue."""
+    """Which pool holds a project's queue; ``queue`` and ``pool`` are names, ``project`` "" unless given."""
 
     queue: str
     pool: str
@@ -139,6 +147,7 @@ class CatalogueEntry:
 class Subscription:
     """Who wants to be told about a queue's messages. ``subscriber``, which may hold a secret, is not in its repr.
 
+    ``id``: opaque and URL-safe, never used again. ``queue``: the queue's name.
     ``subscriber``: a URI. ``ttl``: seconds from its creation to its end; None: it has none. ``options``: a JSON
     object. ``confirmed``: whether the subscriber agreed.
     """
@@ -153,7 +162,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """A queue in a listing. ``metadata`` is None unless the listing was ``detailed``."""
+    """A queue in a listing, by its ``name``. ``metadata`` is None unless the listing was ``detailed``."""
 
     name: str
     metadata: Mapping[str, Any] | None = None

@@ -106,12 +106,19 @@ class Storage:
     """
 
     messages: Messages
+    """Post, read and delete messages."""
     claims: Claims
+    """Lease messages, renew, release."""
     subscriptions: Subscriptions
+    """Who wants to be told about a queue's messages."""
     queues: Queues
+    """The registered queues and their metadata."""
     pools: Pools
+    """The backends among which an installation spreads its queues."""
     flavors: Flavors
+    """Kinds of pools."""
     catalogue: Catalogue
+    """Which pool holds which queue."""
 
     def __init__(
         self,

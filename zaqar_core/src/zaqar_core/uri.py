@@ -22,6 +22,7 @@ _SECRET = re.compile(r"pass|pwd|secret|token|key\Z|credential", re.IGNORECASE)
 class Uri:
     """A backend's address: ``scheme://user:password@host:port/path?option=value``.
 
+    ``scheme`` names the driver; ``options`` are its options, decoded, as text.
     ``authority`` is the undecoded text between ``//`` and the path (several hosts are the driver's to split);
     ``path`` is decoded. ``str()`` and ``repr()`` hide the password and options that sound like secrets.
     """

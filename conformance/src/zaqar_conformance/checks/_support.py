@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -254,3 +257,37 @@ def _random_bits(ids: Sequence[str]) -> float:
         bits -= sum(share * math.log2(share) for share in shares)
         bits += (len(counts) - 1) / (2 * len(ids) * math.log(2))
     return bits
+
+
+# --- what is shown ------------------------------------------------------------------------------------
+
+
+def error_text(error: BaseException) -> str:
+    """The error as an uncaught one is shown: with its causes, without the source lines, which name the arguments."""
+    shown = traceback.TracebackException.from_exception(error, lookup_lines=False, capture_locals=False)
+    texts: list[str] = []
+    each: traceback.TracebackException | None = shown
+    while each is not None:
+        texts += each.format_exception_only()
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return "".join(texts)
+
+
+@contextmanager
+def log_texts() -> Iterator[list[str]]:
+    """What any logger of this process says meanwhile, down to DEBUG, with tracebacks."""
+    texts: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            texts.append(self.format(record))
+
+    root, handler = logging.getLogger(), Handler(logging.DEBUG)
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield texts
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)

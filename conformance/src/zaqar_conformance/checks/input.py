@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from zaqar_conformance.check import check, ensure, ensure_equal, ensure_raises
+from zaqar_conformance.checks._support import error_text, log_texts
 from zaqar_conformance.env import Env
 from zaqar_core import Limits, NewMessage, QueueStats, Storage, connect
 from zaqar_core.contract import new_id
@@ -437,7 +435,7 @@ def input_uris(env: Env) -> None:
     ):  # fmt: skip
         for what, attempt in (("connect", partial(call, uri)), ("control", partial(env.connect, control=uri))):
             raised = _refused("INP-009", InvalidUri, f"a URI that cannot be read, in {what},", None, attempt)
-            ensure(secret not in _text_of(raised), "INP-009", f"the error shows what may be a password: {raised}")
+            ensure(secret not in error_text(raised), "INP-009", f"the error shows what may be a password: {raised}")
     for none in (None, 5, b"memory://a", ["memory://a"]):
         _refused("INP-009", InvalidUri, f"connect to {none!r}", None, partial(call, none))
 
@@ -470,7 +468,7 @@ def input_secrets_are_never_shown(env: Env) -> None:
     quoted = f"%68unter2{secret.removeprefix('hunter2')}"
     call: Callable[..., Storage] = connect
     shown: list[str] = []
-    with _logged() as logged:
+    with log_texts() as logged:
         for user in (f"user:{secret}@", f":{secret}@", f"user:{quoted}@", f"a:{secret}@b:{secret}@"):
             host = f"{user}{new_id()}"
             for uri, options in (
@@ -489,13 +487,13 @@ def input_secrets_are_never_shown(env: Env) -> None:
                 (f"memory://{host}", {"timeout": -1}),
             ):
                 raised = ensure_raises(ZaqarError, "INP-009", "connect to a wrong URI", partial(call, uri, **options))
-                shown += [_text_of(raised), repr(raised)]
+                shown += [error_text(raised), repr(raised)]
             with call(f"memory://{host}") as storage:
                 raised = ensure_raises(
                     InvalidInput, "INP-009", "post of no messages", partial(storage.messages.post, "q", [])
                 )
                 shown += [repr(storage), repr(storage.queue("q")), repr(storage.driver), str(storage.health())]
-                shown.append(_text_of(raised))
+                shown.append(error_text(raised))
             for uri in (f"memory://{host}", f"memory://{host}?password={secret}&db_pwd={secret}&key={secret}"):
                 parsed = Uri.parse(uri, {"auth_token": secret})
                 shown += [repr(parsed), str(parsed), f"{parsed}", repr([parsed])]
@@ -624,34 +622,3 @@ def _nested(levels: int) -> list[Any]:
     for _ in range(levels - 1):
         deep = [deep]
     return deep
-
-
-def _text_of(error: BaseException) -> str:
-    """The error as an uncaught one is shown: with its causes, without the source lines, which name the arguments."""
-    shown = traceback.TracebackException.from_exception(error, lookup_lines=False, capture_locals=False)
-    texts: list[str] = []
-    each: traceback.TracebackException | None = shown
-    while each is not None:
-        texts += each.format_exception_only()
-        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
-    return "".join(texts)
-
-
-@contextmanager
-def _logged() -> Iterator[list[str]]:
-    """What any logger of this process says meanwhile, down to DEBUG, with tracebacks."""
-    texts: list[str] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            texts.append(self.format(record))
-
-    root, handler = logging.getLogger(), Handler(logging.DEBUG)
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    try:
-        yield texts
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)

@@ -13,7 +13,7 @@ from zaqar_conformance.reference.records import ReferenceRecords
 from zaqar_conformance.reference.state import State
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
-from zaqar_core.errors import InvalidUri, StorageUnavailable
+from zaqar_core.errors import InvalidOption, InvalidUri, StorageUnavailable
 from zaqar_core.uri import Uri, read_options
 
 _stores: dict[str, State] = {}
@@ -22,9 +22,10 @@ _stores_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class ReferenceOptions:
-    """``create``: false refuses to open a store that is not there yet."""
+    """``create``: false refuses to open a store that is not there yet. ``without``: capabilities not to declare."""
 
     create: bool = True
+    without: str = ""
 
 
 class ReferenceDriver(Driver):
@@ -39,6 +40,8 @@ class ReferenceDriver(Driver):
         Capability.FAILOVER_SAFE,
         Capability.MULTI_PROCESS,
     }
+
+    without: frozenset[Capability] = frozenset()
 
     def __init__(self, state: State) -> None:
         self.messages = ReferenceMessages(state)
@@ -55,11 +58,13 @@ class ReferenceDriver(Driver):
                 raise StorageUnavailable(
                     f"no store {uri.hosts!r} in this process; open it with create=true first"
                 ) from (KeyError(uri.hosts))
-            return cls(_stores.setdefault(uri.hosts, State()))
+            driver = cls(_stores.setdefault(uri.hosts, State()))
+        driver.without = frozenset(map(_capability, filter(None, options.without.split(","))))
+        return driver
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return self.possible_capabilities
+        return self.possible_capabilities - self.without
 
     def ping(self) -> None:
         """It is in this process: alive if anything is."""
@@ -69,3 +74,11 @@ class ReferenceDriver(Driver):
 
     def close(self) -> None:
         """Nothing to let go of; the store stays for others in the process."""
+
+
+def _capability(name: str) -> Capability:
+    if name not in Capability.__members__:
+        raise InvalidOption(
+            f"option without={name!r} is no capability; write its name, such as POP, several with commas"
+        )
+    return Capability[name]

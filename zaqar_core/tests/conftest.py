@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import io
+import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from zaqar_core.cli import main
 
 
 @pytest.fixture
@@ -40,3 +46,36 @@ def forget_modules(tmp_path: Path) -> object:
     for name, module in [*sys.modules.items()]:
         if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def documents(self) -> list[Any]:
+        """The lines of JSON on standard output."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def zaqar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """``zaqar(*arguments, stdin=b"")`` runs the command in this process; its storage is an SQLite file."""
+    for name in ("ZAQAR_CONTROL_URI", "ZAQAR_PROJECT", "ZAQAR_CLIENT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ZAQAR_URI", f"sqlite:///{tmp_path}/queues.db")
+
+    def run(*arguments: str, stdin: bytes = b"") -> Ran:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
+        capsys.readouterr()
+        try:
+            code = main(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Ran(code, *capsys.readouterr())
+
+    return run

@@ -1,0 +1,233 @@
+"""Errors in one line with their exit code, options before and after the command, secrets, and a reader that leaves."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zaqar_core import errors
+from zaqar_core.cli import main
+from zaqar_core.cli.exits import MEANINGS, CommandError, Exit, exit_of
+from zaqar_core.cli.output import Output
+from zaqar_core.storage import Storage
+
+Zaqar = Callable[..., Any]
+OnTerminal = Callable[..., tuple[int, str]]
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.QueueDoesNotExist, 1),
+        (errors.InvalidBody, 2),
+        (errors.InvalidUri, 2),
+        (errors.StorageUnavailable, 3),
+        (errors.StorageFull, 3),
+        (errors.IncompatibleStorage, 3),
+        (errors.OutcomeUnknown, 4),
+        (errors.UnknownScheme, 5),
+        (errors.CodecError, 5),
+        (errors.MessageIsClaimed, 6),
+        (errors.Unsupported, 6),
+        (RuntimeError, 70),
+    ],
+)
+def test_exit_code_of(error: type[Exception], code: int) -> None:
+    assert exit_of(error()) == code
+
+
+def test_every_error_of_the_tree_has_a_code() -> None:
+    tree = {
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.ZaqarError) and kind is not errors.ZaqarError
+    }
+    assert [kind for kind in tree if exit_of(kind()) is Exit.DEFECT] == []
+    assert exit_of(CommandError("", Exit.REFUSED)) is Exit.REFUSED
+
+
+def test_every_code_has_a_meaning_and_stands_in_the_help(zaqar: Zaqar) -> None:
+    shown = zaqar("--help")
+    assert (shown.code, list(MEANINGS)) == (0, list(Exit))
+    for code, meaning in MEANINGS.items():
+        assert f"\n  {code.value:>3}  {meaning}\n" in shown.out
+
+
+def test_every_command_has_a_help_without_the_options_of_all(zaqar: Zaqar) -> None:
+    for argv in (["drivers"], ["queue", "post"], ["pool", "update"], ["subscription", "confirm"], ["message", "get"]):
+        shown = zaqar(*argv, "--help")
+        assert shown.code == 0
+        assert f"usage: zaqar {' '.join(argv)} " in shown.out
+        assert "--uri" not in shown.out.replace("--pool-uri", "")
+
+
+def test_version(zaqar: Zaqar) -> None:
+    assert zaqar("--version").out.endswith(", contract 1\n")
+
+
+def test_options_stand_before_or_after_the_command(zaqar: Zaqar, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/other.db"
+    zaqar("queue", "create", "mine", "--uri", uri, "--project", "p")
+    for argv in (
+        ["--uri", uri, "--project=p", "--json", "queue", "list"],
+        ["queue", "--uri", uri, "--project=p", "list", "--json"],
+        ["--uri", "sqlite:////overridden/", "queue", "list", "--json", "--uri", uri, "--project=p"],
+    ):
+        assert zaqar(*argv).documents == [{"queue": "mine"}]
+    assert zaqar("queue", "list", "--uri", uri, "--json").documents == []
+
+
+def test_the_environment_gives_what_options_do_not(
+    zaqar: Zaqar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZAQAR_PROJECT", "p")
+    monkeypatch.setenv("ZAQAR_CLIENT_ID", "me")
+    monkeypatch.setenv("ZAQAR_CONTROL_URI", f"sqlite:///{tmp_path}/control.db")
+    zaqar("queue", "post", "orders", "1")
+    control = zaqar("queue", "list", "--uri", f"sqlite:///{tmp_path}/control.db", "--json")
+    assert control.documents == [{"queue": "orders"}]
+    assert zaqar("queue", "peek", "orders", "--json").documents[0]["client_id"] == "me"
+    assert zaqar("queue", "list", "--project=").err == "zaqar: no queues\n"
+    monkeypatch.setenv("ZAQAR_URI", "")
+    missing = zaqar("queue", "list")
+    assert missing.code == 2
+    assert missing.err.startswith("zaqar: error: no URI: pass --uri or set ZAQAR_URI")
+
+
+def test_timeout_and_codec_reach_the_storage(zaqar: Zaqar) -> None:
+    assert zaqar("queue", "list", "--timeout=0").err.startswith("zaqar: error: connect_timeout is 0.0 s")
+    unknown = zaqar("queue", "list", "--codec=nosuch")
+    assert (unknown.code, unknown.err.count("\n")) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("uri", "code", "error"),
+    [
+        ("sqlit:///x.db", 5, "no driver for 'sqlit' is installed; did you mean 'sqlite'?"),
+        ("sqlite:////nosuch/folder/x.db", 3, "the folder of '/nosuch/folder/x.db' does not exist"),
+        ("sqlite:///x.db?synchronus=FULL", 2, "the sqlite driver has no option 'synchronus'; did you mean"),
+        ("queues.db", 2, "a URI starts with a scheme"),
+        (f"nosuch://me:{SECRET}@host", 5, "no driver for 'nosuch'"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened(zaqar: Zaqar, uri: str, code: int, error: str) -> None:
+    for argv in (["ping", uri], ["--uri", uri, "ping"], ["queue", "list", "--uri", uri]):
+        done = zaqar(*argv)
+        assert (done.code, done.out) == (code, "")
+        assert done.err.startswith(f"zaqar: error: {error}")
+        assert done.err.count("\n") == 1
+        assert SECRET not in done.err
+
+
+def test_wrong_usage_is_one_line_without_secrets(zaqar: Zaqar) -> None:
+    done = zaqar("queue", "list", f"redis://me:{SECRET}@host/0")
+    assert (done.code, done.err) == (2, "zaqar: error: unrecognized arguments: redis://***@host/0; see zaqar --help\n")
+    assert zaqar("queue", "create", "a", "{").err.endswith("; see zaqar queue create --help\n")
+    assert zaqar("queue", "create", "a", "[]").code == 2
+    assert zaqar("queue").code == zaqar().code == zaqar("queue", "list", "--lim=3").code == 2
+
+
+def test_debug_shows_the_traceback_and_a_defect_asks_for_it(zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Traceback" in zaqar("queue", "stats", "nosuch", "--debug").err
+    monkeypatch.setattr(Storage, "gc", lambda _: 1 // 0)
+    plain = zaqar("gc")
+    assert (plain.code, plain.out) == (70, "")
+    assert plain.err.startswith("zaqar: error: ZeroDivisionError: ")
+    assert plain.err.count("\n") == 1
+    shown = zaqar("gc", "--debug")
+    assert shown.code == 70
+    assert shown.err.startswith("Traceback")
+
+
+def test_errors_cannot_steer_the_terminal(zaqar: Zaqar) -> None:
+    assert "\x1b" not in zaqar("queue", "stats", "a\x1b[2J\nb").err
+
+
+def test_a_storage_that_was_opened_and_does_not_answer(zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Storage, "is_alive", lambda _: False)
+    assert zaqar("ping").code == 3
+
+
+@pytest.mark.parametrize(("error", "code"), [(BrokenPipeError, 141), (KeyboardInterrupt, 130)])
+def test_a_reader_that_leaves_and_ctrl_c_end_it_quietly(
+    zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], code: int
+) -> None:
+    def leave(_: Storage) -> int:
+        raise error
+
+    monkeypatch.setattr(Storage, "gc", leave)
+    done = zaqar("gc")
+    assert (done.code, done.out, done.err) == (code, "", "")
+
+
+# --- a terminal -----------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch) -> OnTerminal:
+    """``terminal(*arguments, typed="")`` runs the command on one; what was shown."""
+
+    def run(*arguments: str, typed: str = "") -> tuple[int, str]:
+        screen = Terminal()
+        with monkeypatch.context() as patch:
+            patch.setenv("COLUMNS", "40")
+            patch.setattr(sys, "stdin", Terminal(typed))
+            patch.setattr(sys, "stdout", screen)
+            patch.setattr(sys, "stderr", screen)
+            code = main(arguments)
+        return code, screen.getvalue()
+
+    return run
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("Yes", 0), ("n", 6), ("", 6)])
+def test_it_asks_before_it_deletes(zaqar: Zaqar, terminal: OnTerminal, answer: str, code: int) -> None:
+    zaqar("queue", "post", "orders", "1")
+    ended, shown = terminal("queue", "delete", "orders", typed=f"{answer}\n")
+    assert ended == code
+    assert shown.startswith("delete queue 'orders' with 1 messages? [y/N] ")
+    assert shown.endswith("zaqar: error: the answer was no: nothing was done\n") is (code == 6)
+
+
+def test_a_table_is_cut_to_the_terminal(zaqar: Zaqar, terminal: OnTerminal) -> None:
+    zaqar("queue", "create", "q", json.dumps({"text": "日" * 50}))
+    _, shown = terminal("queue", "list", "--detailed")
+    assert shown.splitlines()[-1] == 'q      {"text": "' + "日" * 11 + "…"
+
+
+def test_progress_shows_after_a_while_and_is_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    output = Output(as_json=False)
+    output.progress("too early")
+    monkeypatch.setattr("zaqar_core.cli.output._PATIENCE", 0)
+    monkeypatch.setattr("zaqar_core.cli.output._TICK", 0)
+    output.progress("posted 10")
+    output.progress("done 2")
+    output.say("end")
+    assert screen.getvalue() == f"\rposted 10\rdone 2   \r{' ' * 6}\rend\n"
+
+
+def test_json_for_an_encoding_that_lacks_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii"))
+    for as_json in (True, False):
+        output = Output(as_json=as_json)
+        output.done("日本", {"a": "日"})
+        output.flush()
+    assert raw.getvalue() == b'{"a": "\\u65e5"}\n\\u65e5\\u672c\n'

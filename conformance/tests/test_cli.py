@@ -84,6 +84,9 @@ def test_1_if_something_is_not_implemented(capsys: pytest.CaptureFixture[str]) -
         (["run", "--target=zaqar_faulty"], "package.module:Class"),
         (["run", "faulty", "--only=ask_first"], "did you mean 'asks_first'?"),
         (["run", "faulty", "--depth=0"], "above 0"),
+        (["run", "faulty", "--depth=many"], "'many' is no whole number above 0"),
+        (["run", "faulty", f"--report={__file__}"], "name another directory"),
+        (["run", "rethinkdb-cluster"], "pip install zaqar-rethinkdb"),
         (["run", "://"], "scheme"),
         (["fly"], "invalid choice"),
         ([], "required"),
@@ -117,7 +120,8 @@ def test_3_if_nothing_was_run() -> None:
 
 def test_an_interruption_stops_the_datastore_and_reports(tmp_path: Path) -> None:
     program = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
         "from zaqar_conformance import cli, engine\n"
         "from zaqar_conformance.check import Check\n"
         "def waits(env):\n"

@@ -61,11 +61,11 @@ PROMOTED = "acknowledged_work_survives_the_promotion_of_a_replica"
 @pytest.mark.parametrize(
     ("number", "capability"),
     [
-        ("FAI-005", Capability.AT_LEAST_ONCE),
+        ("FAI-005", None),  # AT_LEAST_ONCE has other checks too
         ("FAI-006", Capability.PERSISTENT),
         ("FAI-007", Capability.DURABILITY),
         ("FAI-008", Capability.FAILOVER_SAFE),
-        ("FAI-010", None),  # MULTI_PROCESS has other checks too
+        ("FAI-010", None),  # and so has MULTI_PROCESS
     ],
 )
 def test_a_right_driver_passes(number: str, capability: Capability | None) -> None:
@@ -122,7 +122,7 @@ def test_drivers_without_features() -> None:
 
 
 def test_what_the_reference_does_not_promise() -> None:
-    report = report_of(["FAI-005", "FAI-006", "FAI-007", "FAI-008", "FAI-010"], find_target("memory"))
+    report = report_of(["DLQ-004", "FAI-005", "FAI-006", "FAI-007", "FAI-008", "FAI-010"], find_target("memory"))
     outcomes = {result.name: result.outcome for result in report.checks}
     assert outcomes[VANISHED] is Outcome.PASSED
     assert outcomes[DEAD] is Outcome.UNSUPPORTED
@@ -131,6 +131,7 @@ def test_what_the_reference_does_not_promise() -> None:
     assert verdicts[Capability.PERSISTENT] is Verdict.NOT_DECLARED
     assert verdicts[Capability.DURABILITY] is Verdict.NOT_DECLARED
     assert verdicts[Capability.MULTI_PROCESS] is Verdict.NOT_DECLARED
+    assert verdicts[Capability.FAILOVER_SAFE] is Verdict.NOT_DECLARED
 
 
 # --- fork ---------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from zaqar_conformance.check import Check, NotRun, Undecided, check, ensure, ensure_equal, ensure_raises, registered
+from zaqar_conformance.checks import all_checks
 from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.env import Env
 from zaqar_conformance.junit import to_junit
@@ -173,6 +174,14 @@ def test_not_implemented_names_the_method_of_the_contract() -> None:
 def test_a_driver_that_cannot_be_opened_yet_is_not_implemented() -> None:
     report = report_of(make(passes), make(pops, "POP-001"), on=target("fault=unopened"))
     assert {method: len(checks) for method, checks in report.missing_methods().items()} == {"Driver.open": 2}
+
+
+def test_a_method_not_implemented_is_no_hanging_call() -> None:
+    report = run(target("fault=unwritten"), only=["close_while_others_work"], checks=all_checks())
+    assert [(each.outcome, each.method) for each in report.checks] == [
+        (Outcome.NOT_IMPLEMENTED, "MessageController.post")
+    ]
+    assert report.seconds < 20
 
 
 def test_a_missing_feature_is_unsupported_and_nothing_runs() -> None:

@@ -32,6 +32,10 @@ exit codes:
 """
 
 
+class NoReport(Exception):
+    """The directory of ``--report`` cannot be made; the cause is chained."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with these arguments (those of the process if None); returns the exit code."""
     arguments = _parser().parse_args(argv)
@@ -44,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exception(error.__cause__)
         _complain(error)
         return 3
-    except (UnknownTarget, NothingMatches, KnownFailuresError, InvalidUri) as error:
+    except (UnknownTarget, NothingMatches, KnownFailuresError, InvalidUri, NoReport) as error:
         _complain(error)
         return 2
 
@@ -105,6 +109,8 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 def _run(console: Console, arguments: argparse.Namespace) -> int:
     target = _target(arguments)
     checks = plan(target, profile=arguments.profile, only=arguments.only)
+    if arguments.report:
+        _make(arguments.report)  # now, not when all has been run
     with TerminalProgress(console, checks) as progress:
         report = run(
             target,
@@ -148,14 +154,19 @@ def _target(arguments: argparse.Namespace) -> Target:
     return find_target(arguments.target_name, arguments.target)
 
 
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoReport(f"--report {directory} cannot be made ({error.strerror}); name another directory") from error
+
+
 def _write(directory: Path, report: Report) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
     (directory / "report.json").write_text(report.to_json(), "utf-8")
     (directory / "junit.xml").write_text(to_junit(report), "utf-8")
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("a whole number above 0")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)

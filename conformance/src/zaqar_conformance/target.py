@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from zaqar_conformance.check import NotRun
 from zaqar_core.contract import Driver
+from zaqar_core.registry import DISTRIBUTIONS
 from zaqar_core.uri import Uri
 
 GROUP = "zaqar_conformance.targets"
@@ -156,7 +157,11 @@ def find_target(text: str | None = None, path: str | None = None) -> Target:
     if not found:
         known = target_names()
         close = difflib.get_close_matches(text, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"installed are: {', '.join(known) or 'none'}"
+        distribution = DISTRIBUTIONS.get(text.partition("-")[0])
+        if distribution:
+            hint = f"pip install {distribution}"
+        else:
+            hint = f"did you mean {close[0]!r}?" if close else f"installed are: {', '.join(known) or 'none'}"
         raise UnknownTarget(f"no target is called {text!r}; {hint} (or give a URI, or --target package.module:Class)")
     if len(found) > 1:
         owners = " and ".join(sorted(str(each.dist and each.dist.name) for each in found))

@@ -81,7 +81,9 @@ def print_report(console: Console, report: Report) -> None:
     if report.interrupted:
         console.print("[magenta]interrupted[/]: what follows is of the checks until then")
     counts = _summary(Counter(report.outcomes)) or "nothing was run"
-    console.print(f"\n{escape(report.target)}, contract {report.contract}, profile {report.profile}: {counts}")
+    console.print(
+        f"\n{escape(report.target)}, contract {report.contract}, profile {report.profile}: {counts}", soft_wrap=True
+    )
     console.print(f"{report.seconds:.1f} s; again: [bold]{escape(report.command)}[/]", soft_wrap=True)
 
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 WORKER = "ZAQAR_CONFORMANCE_WORKER"
-"""Set in the environment of workers, which start no workers themselves: a module run by mistake would not end."""
+"""Set in a worker's environment: one that imports a module which itself starts a run would multiply without end."""
 
 
 def main() -> None:
@@ -30,7 +30,6 @@ def main() -> None:
             replies.write(json.dumps(frame).encode() + b"\n")
             replies.flush()
 
-    os.environ[WORKER] = "1"
     job = json.loads(sys.stdin.readline())
     signals: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(signals,), name="parent", daemon=True).start()

@@ -13,7 +13,7 @@ from zaqar_conformance.reference.messages import ReferenceMessages
 from zaqar_conformance.reference.state import State
 from zaqar_conformance.target import Target
 from zaqar_core import Capability, QueueStats
-from zaqar_core.contract import QueueKey, StoredMessage, new_id
+from zaqar_core.contract import EncodedMessage, QueueKey, StoredMessage, new_id
 from zaqar_core.errors import StorageUnavailable
 from zaqar_core.uri import Uri, read_options
 
@@ -29,6 +29,11 @@ class FaultyMessages(ReferenceMessages):
     def __init__(self, state: State, fault: str) -> None:
         super().__init__(state)
         self.fault = fault
+
+    def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
+        if self.fault == "unwritten":
+            raise NotImplementedError
+        return super().post(queue, messages, client_id=client_id)
 
     def first(self, queue: QueueKey, *, newest: bool) -> StoredMessage | None:
         if self.fault == "leaks":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +134,15 @@ def test_wrong_usage_is_one_line_without_secrets(zaqar: Zaqar) -> None:
     assert (done.code, done.err) == (2, "zaqar: error: unrecognized arguments: redis://***@host/0; see zaqar --help\n")
     assert zaqar("queue", "create", "a", "{").err.endswith("; see zaqar queue create --help\n")
     assert zaqar("queue", "create", "a", "[]").code == 2
-    assert zaqar("queue").code == zaqar().code == zaqar("queue", "list", "--lim=3").code == 2
+    assert zaqar("queue", "list", "--lim=3").code == 2
+
+
+def test_no_command_shows_the_help(zaqar: Zaqar) -> None:
+    for argv in ([], ["queue"], ["pool", "--json"]):
+        done = zaqar(*argv)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(" ".join(["usage: zaqar", *argv[:1]]))
+        assert "\nexit codes:\n" in done.err if not argv else "\n    create " in done.err
 
 
 def test_debug_shows_the_traceback_and_a_defect_asks_for_it(zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +178,20 @@ def test_a_reader_that_leaves_and_ctrl_c_end_it_quietly(
     assert (done.code, done.out, done.err) == (code, "", "")
 
 
+def test_streams_that_fail_or_are_closed(zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Storage, "gc", lambda _: os.read(-1, 1))
+    done = zaqar("gc")
+    assert (done.code, done.err) == (
+        74,
+        "zaqar: error: standard input or output failed: [Errno 9] Bad file descriptor\n",
+    )
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, None)
+    assert main(["queue", "create", "orders"]) == 0
+    assert main(["queue", "purge", "orders"]) == 2
+    assert main(["queue", "post", "orders", "-"]) == 2
+
+
 # --- a terminal -----------------------------------------------------------------------------------
 
 
@@ -199,7 +222,7 @@ def test_it_asks_before_it_deletes(zaqar: Zaqar, terminal: OnTerminal, answer: s
     zaqar("queue", "post", "orders", "1")
     ended, shown = terminal("queue", "delete", "orders", typed=f"{answer}\n")
     assert ended == code
-    assert shown.startswith("delete queue 'orders' with 1 messages? [y/N] ")
+    assert shown.startswith("delete queue 'orders' with 1 message? [y/N] ")
     assert shown.endswith("zaqar: error: the answer was no: nothing was done\n") is (code == 6)
 
 

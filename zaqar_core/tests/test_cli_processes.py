@@ -115,4 +115,4 @@ def test_a_question_on_a_terminal(environment: dict[str, str]) -> None:
         os.close(master)
         os.close(terminal)
     assert asked == b"delete all messages of queue 'orders', now 1? [y/N] "
-    assert (process.returncode, out) == (0, b"purged queue 'orders', which had 1 messages\n")
+    assert (process.returncode, out) == (0, b"purged queue 'orders', which had 1 message\n")

@@ -97,7 +97,7 @@ def test_purge_and_delete(zaqar: Zaqar) -> None:
     assert zaqar("queue", "list").out == ""
 
 
-@pytest.mark.parametrize("command", ["show", "stats", "delete --yes", "set-metadata {}"])
+@pytest.mark.parametrize("command", ["show", "stats", "delete --yes", "purge --yes", "set-metadata {}"])
 def test_a_queue_that_is_not_there(zaqar: Zaqar, command: str) -> None:
     verb, *rest = command.split()
     done = zaqar("queue", verb, "nosuch", *rest)
@@ -178,7 +178,7 @@ def test_acknowledging_lines_that_are_no_claimed_messages(zaqar: Zaqar, line: by
     done = zaqar("queue", "ack", "orders", "-", stdin=b"\n" + line + b"\n" + claimed)
     assert done.code == 2
     assert done.err.startswith("zaqar: error: line 2: ")
-    assert done.err.endswith("; 0 messages before it were acknowledged\n")
+    assert done.err.endswith("; before it, 0 messages were acknowledged\n")
 
 
 def test_acknowledging_some_and_those_of_another_claim(zaqar: Zaqar) -> None:
@@ -187,7 +187,7 @@ def test_acknowledging_some_and_those_of_another_claim(zaqar: Zaqar) -> None:
     other = zaqar("queue", "claim", "orders", "--json").documents
     claim = mine[0]["claim_id"]
     done = zaqar("queue", "ack", "orders", claim, mine[0]["id"], other[0]["id"])
-    assert (done.code, done.out) == (6, "acknowledged 1 messages\n")
+    assert (done.code, done.out) == (6, "acknowledged 1 message\n")
     assert done.err == (
         f"zaqar: 1 of 2 were refused, since no live claim that was named holds them: {other[0]['id']}\n"
     )
@@ -200,7 +200,7 @@ def test_release_and_renew(zaqar: Zaqar) -> None:
     claim = messages[0]["claim_id"]
     assert zaqar("queue", "renew", "orders", claim, "--ttl=600").out == f"claim {claim} ends in 10m\n"
     assert zaqar("queue", "release", "orders", claim, messages[1]["id"]).out == (
-        f"released 1 messages of claim {claim}\n"
+        f"released 1 message of claim {claim}\n"
     )
     assert [one["body"] for one in zaqar("queue", "peek", "orders", "--json").documents] == [2]
     assert zaqar("queue", "release", "orders", claim, "--delay=60", "--json").documents == [
@@ -220,7 +220,7 @@ def test_message_get_and_delete(zaqar: Zaqar) -> None:
     assert '\nbody       {"n": 1}\n\nid ' in shown.out
     claim = zaqar("queue", "claim", "orders", "--limit=1", "--json").documents[0]["claim_id"]
     refused = zaqar("message", "delete", "orders", first, second)
-    assert (refused.code, refused.out) == (6, "deleted 1 messages\n")
+    assert (refused.code, refused.out) == (6, "deleted 1 message\n")
     assert zaqar("message", "delete", "orders", first, "--claim", claim).code == 0
     assert zaqar("message", "delete", "orders", first, "--json").documents == [{"deleted": 1, "refused": []}]
     assert zaqar("message", "get", "orders", first, "--json").out == ""

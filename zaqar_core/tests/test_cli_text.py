@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zaqar_core import Capability
-from zaqar_core.cli.text import Column, capabilities, clean, compact, cut, fields, seconds, table, width
+from zaqar_core.cli.text import Column, capabilities, clean, compact, cut, fields, number, seconds, table, width
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,10 @@ def test_cut_keeps_within_the_columns() -> None:
 )
 def test_durations(value: float, shown: str) -> None:
     assert seconds(value) == shown
+
+
+def test_one_and_many() -> None:
+    assert [number(count, "message") for count in (0, 1, 2)] == ["0 messages", "1 message", "2 messages"]
 
 
 def test_capabilities_are_told_by_what_is_shorter() -> None:

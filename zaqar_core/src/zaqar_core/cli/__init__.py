@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         output.abandon()
         return Exit.BROKEN_PIPE
+    except OSError as error:
+        output.abandon()
+        output.error(CommandError(f"standard input or output failed: {error}", Exit.STREAMS), debug=arguments.debug)
+        return Exit.STREAMS
     except KeyboardInterrupt:
         output.abandon()
         return Exit.INTERRUPTED

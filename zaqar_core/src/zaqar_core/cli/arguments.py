@@ -34,7 +34,8 @@ class Commands:
     """Nouns or verbs below a parser."""
 
     def __init__(self, parser: Parser, metavar: str) -> None:
-        self._places: argparse._SubParsersAction[Parser] = parser.add_subparsers(required=True, metavar=metavar)
+        self._places: argparse._SubParsersAction[Parser] = parser.add_subparsers(metavar=metavar)
+        parser.set_defaults(run=lambda session: session.output.usage(parser.format_help()))
 
     def group(self, name: str, help: str) -> Commands:
         """A noun, which has verbs."""

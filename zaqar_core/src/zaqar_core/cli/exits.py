@@ -28,6 +28,7 @@ class Exit(IntEnum):
     DRIVER = 5
     REFUSED = 6
     DEFECT = 70
+    STREAMS = 74
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -35,12 +36,13 @@ class Exit(IntEnum):
 MEANINGS = {
     Exit.DONE: "done",
     Exit.NOTHING: "what was named is not there, or there is no message to peek at, pop or claim",
-    Exit.USAGE: "wrong usage or invalid input; nothing was done",
+    Exit.USAGE: "wrong usage or invalid input",
     Exit.UNAVAILABLE: "the storage cannot be reached, did not answer in time, is full, or holds what is not ours",
     Exit.UNKNOWN: "the connection broke in the middle: it may have been done",
     Exit.DRIVER: "a driver or codec is missing, broken or does not fit",
     Exit.REFUSED: "refused: the backend cannot do it, the state of things forbids it, or the answer was no",
     Exit.DEFECT: "an error in this program or in a driver; --debug shows where",
+    Exit.STREAMS: "standard input or output failed",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
     Exit.BROKEN_PIPE: "the reader of the output went away",
 }

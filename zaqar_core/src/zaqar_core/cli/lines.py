@@ -29,6 +29,8 @@ class LineError(CommandError):
 
 def batches(most: int) -> Iterator[list[Line]]:
     """Lines that are not blank, at most so many at a time. A slow writer's lines come as they are written."""
+    if not sys.stdin:
+        raise CommandError("standard input is closed", Exit.USAGE)
     stream = sys.stdin.buffer
     batch: list[Line] = []
     size = 0

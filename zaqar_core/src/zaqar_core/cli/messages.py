@@ -11,7 +11,7 @@ from zaqar_core.cli.arguments import Commands, Parser, add_page, add_queue
 from zaqar_core.cli.exits import CommandError, Exit
 from zaqar_core.cli.lines import Line, LineError, batches, document_of
 from zaqar_core.cli.session import Session
-from zaqar_core.cli.text import Column, compact, seconds, words
+from zaqar_core.cli.text import Column, compact, number, seconds, words
 from zaqar_core.models import Message
 
 COLUMNS = (
@@ -143,9 +143,9 @@ def _ack_lines(session: Session) -> Exit:
             claims = dict(map(_claimed, batch))
             refused += _bulk_delete(session, list(claims), sorted(set(claims.values())))
             total += len(claims)
-            session.output.progress(f"acknowledged {total - len(refused)} messages")
+            session.output.progress(f"acknowledged {number(total - len(refused), 'message')}")
     except LineError as error:
-        done = f"{total - len(refused)} messages before it were acknowledged"
+        done = f"before it, {number(total - len(refused), 'message')} were acknowledged"
         raise CommandError(f"{error}; {done}", error.code) from error
     return _report(session, "acknowledged", total, refused)
 
@@ -163,7 +163,7 @@ def _claimed(line: Line) -> tuple[str, str]:
 def _release(session: Session) -> Exit:
     given = session.arguments
     session.storage.claims.delete(given.queue, given.claim, message_ids=given.messages or None, delay=given.delay)
-    what = f"{len(set(given.messages))} messages" if given.messages else "all messages"
+    what = number(len(set(given.messages)), "message") if given.messages else "all messages"
     session.output.done(f"released {what} of claim {given.claim}", {"claim_id": given.claim, "released": True})
     return Exit.DONE
 
@@ -208,7 +208,9 @@ def _bulk_delete(session: Session, ids: Sequence[str], claims: Sequence[str] | N
 
 
 def _report(session: Session, what: str, total: int, refused: Sequence[str]) -> Exit:
-    session.output.done(f"{what} {total - len(refused)} messages", {what: total - len(refused), "refused": refused})
+    session.output.done(
+        f"{what} {number(total - len(refused), 'message')}", {what: total - len(refused), "refused": refused}
+    )
     if not refused:
         return Exit.DONE
     session.output.note(

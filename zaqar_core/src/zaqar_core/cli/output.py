@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -25,8 +26,8 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._out: TextIO = sys.stdout
-        self._err: TextIO = sys.stderr
+        self._out: TextIO = sys.stdout or io.StringIO()  # None where it is closed
+        self._err: TextIO = sys.stderr or io.StringIO()
         self._ascii = not (self._out.encoding or "").lower().startswith("utf")
         self._began = self._told = time.monotonic()
         self._progress = ""
@@ -76,6 +77,11 @@ class Output:
                 self._json(item)
             self.flush()
 
+    def usage(self, text: str) -> Exit:
+        """The help, for who gave no command."""
+        self._err.write(text)
+        return Exit.USAGE
+
     def note(self, text: str) -> None:
         """A line beside the result."""
         self._tell(f"zaqar: {text}")
@@ -91,7 +97,7 @@ class Output:
         """Ask before something is lost. Raises ``CommandError`` unless the answer is yes."""
         if yes:
             return
-        if not (sys.stdin.isatty() and self._err.isatty()):
+        if not (sys.stdin and sys.stdin.isatty() and self._err.isatty()):
             raise CommandError("there is no terminal to ask at: pass --yes", Exit.USAGE)
         self._err.write(f"{clean(question())} [y/N] ")
         self._err.flush()

@@ -12,6 +12,7 @@ from zaqar_core.cli.arguments import Commands, add_queue, pair
 from zaqar_core.cli.exits import CommandError, Exit, exit_of
 from zaqar_core.cli.lines import Line, LineError, batches, document_of, read_json, text_of
 from zaqar_core.cli.session import Session
+from zaqar_core.cli.text import number
 from zaqar_core.errors import BatchTooLarge, InvalidInput, OutcomeUnknown, StorageError, ZaqarError
 from zaqar_core.models import NewMessage
 from zaqar_core.storage import Storage
@@ -77,14 +78,14 @@ def _post_lines(session: Session) -> Exit:
                 feed.post(batch)
             finally:
                 session.output.documents(feed.take_ids())
-            session.output.progress(f"posted {feed.posted} messages")
+            session.output.progress(f"posted {number(feed.posted, 'message')}")
     except KeyboardInterrupt:
         session.output.note(feed.account())
         raise
     except ZaqarError as error:
         raise CommandError(f"{error}; {feed.account()}", exit_of(error)) from error
     if not session.output.as_json:
-        session.output.say(f"posted {feed.posted} messages to queue {given.queue!r}")
+        session.output.say(f"posted {number(feed.posted, 'message')} to queue {given.queue!r}")
     return Exit.DONE
 
 
@@ -113,7 +114,7 @@ class _Feed:
         first, last = self._open
         rest = f"lines {first} to {last} may have been posted" if first else "nothing else was"
         if self.posted:
-            return f"lines up to {self._last} were posted ({self.posted} messages), {rest}"
+            return f"lines up to {self._last} were posted ({number(self.posted, 'message')}), {rest}"
         return rest if first else "nothing was posted"
 
     def _send(self, batch: Sequence[Line], messages: Sequence[NewMessage]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from zaqar_core.cli.arguments import Commands, add_page, add_queue, add_yes, json_object
 from zaqar_core.cli.exits import CommandError, Exit
 from zaqar_core.cli.session import Session
-from zaqar_core.cli.text import Column, compact, seconds
+from zaqar_core.cli.text import Column, compact, number, seconds
 from zaqar_core.errors import QueueDoesNotExist
 from zaqar_core.models import MessageRef, QueueStats
 
@@ -109,21 +109,29 @@ def _set_metadata(session: Session) -> Exit:
 def _purge(session: Session) -> Exit:
     name = session.arguments.queue
     total = session.storage.messages.stats(name).total
+    if not total and not session.storage.queues.exists(name):
+        raise _absent(name)
     session.output.confirm(lambda: f"delete all messages of queue {name!r}, now {total}?", yes=session.arguments.yes)
     session.storage.messages.purge(name)
-    session.output.done(f"purged queue {name!r}, which had {total} messages", {"queue": name, "purged": total})
+    session.output.done(
+        f"purged queue {name!r}, which had {number(total, 'message')}", {"queue": name, "purged": total}
+    )
     return Exit.DONE
 
 
 def _delete(session: Session) -> Exit:
     name = session.arguments.queue
     if not session.storage.queues.exists(name):
-        raise QueueDoesNotExist(f"no queue {name!r} is registered in the project; see queue list")
+        raise _absent(name)
     total = session.storage.messages.stats(name).total
-    session.output.confirm(lambda: f"delete queue {name!r} with {total} messages?", yes=session.arguments.yes)
+    session.output.confirm(lambda: f"delete queue {name!r} with {number(total, 'message')}?", yes=session.arguments.yes)
     session.storage.queues.delete(name)
-    session.output.done(f"deleted queue {name!r} with {total} messages", {"queue": name, "deleted": True})
+    session.output.done(f"deleted queue {name!r} with {number(total, 'message')}", {"queue": name, "deleted": True})
     return Exit.DONE
+
+
+def _absent(name: str) -> QueueDoesNotExist:
+    return QueueDoesNotExist(f"no queue {name!r} is registered in the project; see queue list")
 
 
 def _numbers(stats: QueueStats) -> dict[str, Any]:

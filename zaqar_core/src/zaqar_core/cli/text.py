@@ -66,6 +66,11 @@ def seconds(value: float) -> str:
     return f"{whole}s"
 
 
+def number(count: int, noun: str) -> str:
+    """So many of them: ``1 message``, ``2 messages``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def words(values: Iterable[object]) -> str:
     """Several values in one line."""
     return ", ".join(map(str, values)) or "-"

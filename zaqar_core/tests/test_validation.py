@@ -82,7 +82,7 @@ def test_text_with_nul_or_a_surrogate_is_refused(
 def test_what_is_no_text_is_refused_with_its_type(
     rule: Rule, error: type[InvalidInput], what: str, shortest: int, longest: int, bad: object
 ) -> None:
-    refused(error, f"{what} is {bad!r}, a {type(bad).__name__}; pass a string", rule, bad)
+    refused(error, f"{what} is {bad!r}, of type {type(bad).__name__}; pass a string", rule, bad)
 
 
 @of_each_text
@@ -248,7 +248,7 @@ def test_metadata_becomes_json(value: object, data: bytes) -> None:
     [
         (None, "metadata is None; pass a dict"),
         ([("a", 1)], "metadata is [('a', 1)]; pass a dict"),
-        ({"a": {"b": {1}}}, "metadata['a']['b'] is a set"),
+        ({"a": {"b": {1}}}, "metadata['a']['b'] is of type set"),
         ({"a": "x" * 93}, "metadata has 101 bytes as JSON; at most 100: shorten it"),
         (
             {"_default_message_ttl": 1_000_001},

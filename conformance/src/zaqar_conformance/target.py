@@ -157,9 +157,9 @@ def find_target(text: str | None = None, path: str | None = None) -> Target:
     if not found:
         known = target_names()
         close = difflib.get_close_matches(text, known, n=1)
-        distribution = DISTRIBUTIONS.get(text.partition("-")[0])
-        if distribution:
-            hint = f"pip install {distribution}"
+        family = text.partition("-")[0]
+        if family in DISTRIBUTIONS and family not in known:
+            hint = f"pip install {DISTRIBUTIONS[family]}"
         else:
             hint = f"did you mean {close[0]!r}?" if close else f"installed are: {', '.join(known) or 'none'}"
         raise UnknownTarget(f"no target is called {text!r}; {hint} (or give a URI, or --target package.module:Class)")

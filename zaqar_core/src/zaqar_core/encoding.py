@@ -116,7 +116,7 @@ def _explain(value: object, what: str) -> str:
 
 def _key_problem(key: object) -> str:
     if not isinstance(key, str):
-        return f"has the key {shown(key)}, a {type(key).__name__}; JSON keys are strings: convert it"
+        return f"has the key {shown(key)}, of type {type(key).__name__}; JSON keys are strings: convert it"
     if has_surrogate(key):
         return f"has the key {shown(key)} with a lone surrogate, which is no text; remove it"
     return ""
@@ -137,4 +137,4 @@ def _problem(item: object) -> str:
         return ""
     if item is None:
         return ""
-    return f"is a {type(item).__name__}; JSON has null, bools, numbers, strings, lists and dicts: convert it"
+    return f"is of type {type(item).__name__}; JSON has null, bools, numbers, strings, lists and dicts: convert it"

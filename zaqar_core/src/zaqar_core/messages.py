@@ -46,7 +46,8 @@ class Messages:
         batch = validation.batch(messages)
         if not 1 <= len(batch) <= self._context.limits.max_messages_per_post:
             most = self._context.limits.max_messages_per_post
-            raise BatchTooLarge(f"a post of {len(batch)} messages; 1 to {most} are allowed: split it")
+            remedy = "split it" if batch else "pass at least one"
+            raise BatchTooLarge(f"a post of {len(batch)} messages; 1 to {most} are allowed: {remedy}")
         metadata = self._context.metadata_of(key)
         encoded = self._encode_all(batch, metadata or {})
         self._check_size(encoded, metadata or {})

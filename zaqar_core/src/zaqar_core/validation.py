@@ -272,7 +272,7 @@ def batch(messages: object) -> Sequence[Any]:
 
 def _text(value: object, what: str, shortest: int, longest: int, error: type[InvalidInput]) -> str:
     if not isinstance(value, str):
-        raise error(f"{what} is {shown(value)}, a {type(value).__name__}; pass a string")
+        raise error(f"{what} is {shown(value)}, of type {type(value).__name__}; pass a string")
     if not shortest <= len(value) <= longest:
         remedy = "shorten it" if value else "name one"
         raise error(f"{what} {shown(value)} has {len(value)} characters; {shortest} to {longest} are allowed: {remedy}")

@@ -18,6 +18,7 @@ from zaqar_core.errors import (
     InvalidBody,
     InvalidDuration,
     InvalidInput,
+    InvalidOption,
     OutcomeUnknown,
     StorageClosed,
     StorageUnavailable,
@@ -136,6 +137,31 @@ def test_a_time_that_is_no_duration_is_refused_by_name_before_anything_is_opened
     with pytest.raises(InvalidDuration, match=f"{name} is"):
         connect("data://x", **{name: value})
     assert opened == []
+
+
+def mistaken(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What ``connect`` says of an argument that is neither its own nor the driver's."""
+    monkeypatch.setattr("zaqar_core.storage.load_driver", lambda _: ReferenceDriver)
+    options: dict[str, Any] = {name: "acme"}
+    with pytest.raises(InvalidOption) as raised:
+        connect("memory://mistaken", **options)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(("misspelt", "meant"), [("projct", "project"), ("timeot", "timeout"), ("limit", "limits")])
+def test_a_misspelt_argument_of_connect_is_named_beside_the_options(
+    misspelt: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = mistaken(misspelt, monkeypatch)
+    assert f"no option {misspelt!r}" in said
+    assert f"{meant!r} meant, an argument of connect" in said
+
+
+@pytest.mark.parametrize("option", ["option", "nothing_like_it"])
+def test_an_option_like_no_argument_of_connect_gets_the_driver_s_error_alone(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "connect" not in mistaken(option, monkeypatch)
 
 
 def test_a_codec_that_is_not_there_opens_nothing(opened: list[Data]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +17,7 @@ from zaqar_core.codecs import Codec, Codecs
 from zaqar_core.context import Context
 from zaqar_core.contract import Driver, new_id
 from zaqar_core.encoding import shown
-from zaqar_core.errors import InvalidInput, StorageError, Unsupported
+from zaqar_core.errors import InvalidInput, InvalidOption, StorageError, Unsupported
 from zaqar_core.flavors import Flavors
 from zaqar_core.handle import Queue
 from zaqar_core.limits import Limits
@@ -74,7 +76,13 @@ def connect(
     def open_driver(address: Uri) -> Driver:
         return load_driver(address.scheme).open(address, connect_timeout=connect_timeout, timeout=timeout)
 
-    data = open_driver(data_uri)
+    try:
+        data = open_driver(data_uri)
+    except InvalidOption as error:
+        meant = _own_argument(options, error)
+        if meant is None:
+            raise
+        raise InvalidOption(f"{error}; or was {meant!r} meant, an argument of connect?") from error
     try:
         control_driver = data if control_uri == data_uri else open_driver(control_uri)
     except BaseException:
@@ -240,6 +248,13 @@ class Storage:
     def __repr__(self) -> str:
         state = "closed" if self._context.closed else "open"
         return f"<Storage {type(self.driver).__name__} project={self.project!r} {state}>"
+
+
+def _own_argument(options: Iterable[str], error: InvalidOption) -> str | None:
+    """The argument of ``connect`` that the option which a driver does not know is like, if there is one."""
+    own = [each.name for each in signature(connect).parameters.values() if each.kind is Parameter.KEYWORD_ONLY]
+    unknown = next((name for name in options if repr(name) in str(error)), "")
+    return next(iter(get_close_matches(unknown, own, n=1)), None)
 
 
 def _capabilities(data: Driver, control: Driver) -> frozenset[Capability]:

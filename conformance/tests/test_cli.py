@@ -120,12 +120,15 @@ def test_3_if_nothing_was_run() -> None:
 
 def test_an_interruption_stops_the_datastore_and_reports(tmp_path: Path) -> None:
     program = (
-        "import signal, sys, time\n"
+        "import signal, sys, threading, time, traceback\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
         "from zaqar_conformance import cli, engine\n"
         "from zaqar_conformance.check import Check\n"
         "def waits(env):\n"
         "    'It waits.'\n"
+        "    main = threading.main_thread().ident\n"
+        "    while traceback.extract_stack(sys._current_frames()[main])[-1].name not in ('join', '_wait_for_tstate_lock'):\n"
+        "        time.sleep(0.01)  # until the engine waits for this check\n"
         "    print('READY', flush=True)\n"
         "    time.sleep(3600)\n"
         "engine.all_checks = lambda: [Check('waits', waits, ('MSG-001',))]\n"
@@ -139,7 +142,7 @@ def test_an_interruption_stops_the_datastore_and_reports(tmp_path: Path) -> None
         assert process.stdout is not None
         assert process.stdout.readline() == "READY\n"
         process.send_signal(signal.SIGINT)
-        printed = process.stdout.read()
+        printed, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "interrupted" in printed
     assert "STOPPED True" in printed

@@ -70,9 +70,8 @@ class Session:
             self._server.stop()
             if not isinstance(error, Exception):
                 raise
-            raise CannotRun(
-                f"the datastore of {self._target.name} cannot be used: {type(error).__name__}: {error}"
-            ) from error
+            seen = self._server.hide(f"{type(error).__name__}: {error}")
+            raise CannotRun(f"the datastore of {self._target.name} cannot be used: {seen}") from error
         return self
 
     def __exit__(

@@ -35,6 +35,12 @@ def test_capability_table_has_the_whole_vocabulary() -> None:
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [capability.value for capability in Capability]
 
 
+def test_capability_table_shows_no_failure() -> None:
+    table = README.partition("<!-- capabilities: begin")[2].partition("<!-- capabilities: end")[0]
+    assert "failed" not in table
+    assert "error" not in table
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)

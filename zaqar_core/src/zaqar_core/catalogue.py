@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -10,7 +11,7 @@ from zaqar_core.context import Context
 from zaqar_core.contract import QueueKey, Record
 from zaqar_core.documents import CATALOGUE, ENTRIES_BY_POOL, POOLS, Documents, attempts, digest, to_bytes
 from zaqar_core.encoding import decode
-from zaqar_core.errors import PoolDoesNotExist, QueueNotMapped
+from zaqar_core.errors import PoolDoesNotExist, QueueNotMapped, StorageUnavailable
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import CatalogueEntry, Page
 from zaqar_core.observers import observed
@@ -83,8 +84,8 @@ class Catalogue:
             before = self._index.get(entry.pool, digest(*key))
             version = self._entries.replace(key.project, record, _Entry(entry.pool, pool).value())
             if version and self._confirm(key, record._replace(version=version), _Entry(entry.pool, pool)):
-                if before and entry.pool != pool:
-                    self._index.delete(entry.pool, before.key, version=before.version)
+                if entry.pool != pool:
+                    self._unindex(entry.pool, before)
                 return
 
     @observed("catalogue.delete")
@@ -99,9 +100,7 @@ class Catalogue:
             indexed = [(pool, self._index.get(pool, digest(*key))) for pool in pools]
             if self._entries.delete(key.project, key.name, version=record.version):
                 for pool, found in indexed:
-                    # Of this version only: a new entry has written it anew.
-                    if found:
-                        self._index.delete(pool, found.key, version=found.version)
+                    self._unindex(pool, found)
                 return
 
     @observed("catalogue.list", count=lambda page: len(page.items))
@@ -150,6 +149,12 @@ class Catalogue:
         record = self._context.documents(POOLS).get("", pool)
         if record is None or decode(record.value)["deleting"]:
             raise PoolDoesNotExist(f"no pool is called {pool!r}, or it is being made or deleted; see pools.list()")
+
+    def _unindex(self, pool: str, found: Record | None) -> None:
+        """Delete it in this version only: a new entry has written it anew. Who deletes the pool finds what is left."""
+        if found is not None:
+            with suppress(StorageUnavailable):
+                self._index.delete(pool, found.key, version=found.version)
 
     def _write_index(self, pool: str, key: QueueKey) -> None:
         """Write it anew, even if it is there: who read it before must not delete it now."""

@@ -98,8 +98,9 @@ class Pools:
             state = state or self._inspected(given)
             first = replace(state.joins(flavor, state), deleting=True) if flavor else state
             version = pools.insert("", name, first.value())
-            if version and (not flavor or self._join(Record(name, b"", version, ""), None, state, flavor)):
-                return True
+            with begun(f"making pool {name!r}"):
+                if version and (not flavor or self._join(Record(name, b"", version, ""), None, state, flavor)):
+                    return True
         raise AssertionError
 
     @observed("pools.get")

@@ -405,6 +405,15 @@ class TestListings:
             pytest.param([claim(1, 2, "A", "b"), page(2, 3, "a", "c")], id="claimed meanwhile"),
             pytest.param([page(2, 3, "a", more=True)], id="not gone on with"),
             pytest.param([page(2, 3, "a", "b", "c"), page(4, 5, "a", "b", "c")], id="two listings"),
+            pytest.param(
+                [
+                    page(2, 3, "a", "b", more=True),
+                    claim(4, 5, "A", "a"),
+                    release(6, 7, "A", delay=0.01),
+                    page(30, 31, "c", "a", marker="x", then="y"),
+                ],
+                id="moved behind the marker",
+            ),
         ],
     )
     def test_good(self, history: list[Operation]) -> None:

@@ -67,7 +67,8 @@ class Story:
         self._releases: dict[str, list[Operation]] = defaultdict(list)
         self._updates: dict[str, list[Operation]] = defaultdict(list)
         self._purges: list[Operation] = []
-        self._moved: set[str] = set()
+        self.moved: set[str] = set()
+        """What a release with a delay may have given a later position."""
         self._active: dict[tuple[str, float], list[Interval]] = {}
         for operation in self.operations:
             self._take_in(operation)
@@ -124,13 +125,13 @@ class Story:
         for releases in self._releases.values():
             for release in releases:
                 if release.arguments["delay"] > 0:
-                    self._moved.update(self._claim_members(release))
+                    self.moved.update(self._claim_members(release))
         for post in distinct(self.posts.values()):
             if post.arguments["delay"] > 0 or post.start < ended.get(post.client, 0):
                 continue
             ended[post.client] = post.end
             for message in post.result:
-                if message not in self.place and message not in self._moved:
+                if message not in self.place and message not in self.moved:
                     self.place[message] = len(self.order[post.client])
                     self.order[post.client].append(message)
 

@@ -156,7 +156,8 @@ def run_docs(session: nox.Session) -> None:
 
 def run_tests(session: nox.Session) -> None:
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    # A file to one process: the code blocks of a page follow one another.
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["-n", "auto", "--dist", "loadfile"]))
     if not session.posargs:
         for target in TARGETS:  # the checks and the backends are proven by each other
             session.run("coverage", "run", "-m", "zaqar_conformance", "run", target, "--report", f"reports/{target}")

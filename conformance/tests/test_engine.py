@@ -24,7 +24,7 @@ from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.report import CheckResult, Report, Verdict
 from zaqar_conformance.session import CannotRun
 from zaqar_conformance.target import Target, UriTarget, find_target
-from zaqar_core import NewMessage
+from zaqar_core import NewMessage, connect
 from zaqar_core.errors import InvalidInput, InvalidMarker, StorageUnavailable
 
 pytestmark = pytest.mark.usefixtures("faulty")
@@ -116,6 +116,28 @@ def is_undecided(env: Env) -> None:
 def cannot_run(env: Env) -> None:
     """It cannot run here."""
     raise NotRun("no strace")
+
+
+def test_a_datastore_of_somebody_elses_is_left_without_the_queues_of_the_checks() -> None:
+    def posts_here_and_there(env: Env) -> None:
+        """It makes queues."""
+        env.storage.messages.post(env.queue(), [NewMessage(1)])
+        env.storage.queues.create("of another project", project="")
+
+    uri = "faulty://kept"
+    with connect(uri, project="mine") as storage:
+        storage.messages.post("kept", [NewMessage(1)])
+        (result,) = report_of(make(posts_here_and_there), on=UriTarget(uri)).checks
+        assert result.outcome is Outcome.PASSED
+        assert [project for project, _ in _spaces("kept")] == ["mine"]
+        assert storage.messages.stats("kept").total == 1
+
+
+def _spaces(store: str) -> list[tuple[str, str]]:
+    """The project and key of each record in a store of the faulty driver."""
+    from zaqar_faulty import FaultyDriver
+
+    return [(space.project, key) for space, key in FaultyDriver.states[store].records]
 
 
 # --- outcomes of one check ------------------------------------------------------------------------------------------

@@ -6,15 +6,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from zaqar_conformance.check import Violation
 from zaqar_conformance.history import History
 from zaqar_conformance.processes import ChildProcess, run_processes
 from zaqar_conformance.target import Target
-from zaqar_core import Capability, Storage, connect
+from zaqar_core import Capability, Storage, connect, observers
 from zaqar_core.contract import Driver, new_id
+from zaqar_core.errors import Unsupported
 
 T = TypeVar("T")
 
@@ -46,7 +47,10 @@ class Env:
         self._open = ExitStack()
         self._names = 0
         self._lock = threading.Lock()
+        self._touched = _Touched()
         self.storage = self.connect()
+        if not target.disposable:
+            observers.register(self._touched)
 
     # --- names and clients --------------------------------------------------------------------------
 
@@ -54,7 +58,9 @@ class Env:
         """A fresh queue name in this check's project; the queue is not created."""
         with self._lock:
             self._names += 1
-            return f"{hint}-{self._names}-{new_id()[:8]}"
+            name = f"{hint}-{self._names}-{new_id()[:8]}"
+            self._touched.queues.add((self.project, name))
+            return name
 
     def connect(self, **overrides: Any) -> Storage:
         """Another client of the same backend and project, without metadata cache; closed when the check ends."""
@@ -153,5 +159,35 @@ class Env:
             yield child
 
     def close(self) -> None:
-        """Close every client that the check opened."""
-        self._open.close()
+        """Close every client that the check opened; at a datastore of somebody else's, take its queues away first."""
+        try:
+            if not self.target.disposable:
+                self._take_away()
+        finally:
+            observers.unregister(self._touched)
+            self._open.close()
+
+    def _take_away(self) -> None:
+        """Delete every queue that this process named, and every one of the projects that are this check's own."""
+        with connect(self.uri, metadata_ttl=0) as storage:
+            for project, queue in sorted(self._touched.queues):
+                storage.messages.purge(queue, project=project)
+                with suppress(Unsupported):
+                    storage.queues.delete(queue, project=project)
+            for project in sorted({project for project, _ in self._touched.queues if self.project in project}):
+                with suppress(Unsupported):
+                    while names := [entry.name for entry in storage.queues.list(project=project, limit=1000).items]:
+                        for name in names:
+                            storage.queues.delete(name, project=project)
+
+
+class _Touched:
+    """Observes which queues are named by operations that succeed."""
+
+    def __init__(self) -> None:
+        self.queues: set[tuple[str, str]] = set()
+
+    @observers.hookimpl
+    def operation_finished(self, operation: observers.ObservedOperation, error: BaseException | None) -> None:
+        if operation.project is not None and operation.queue is not None and error is None:
+            self.queues.add((operation.project, operation.queue))

@@ -137,7 +137,8 @@ class Claims:
         self, queue: QueueKey, claim_id: str, dead: Sequence[StoredMessage], target: QueueKey, ttl: float | None
     ) -> None:
         """Post dead letters, then delete them: a crash between may leave two copies, never none."""
-        self._context.register(target)
+        if self._context.metadata_of(target) is None:
+            self._context.register(target)
         dedup = Capability.IDEMPOTENT_POST in self._context.capabilities
         longest = self._context.limits.max_message_ttl
         for run in self._posts(dead):

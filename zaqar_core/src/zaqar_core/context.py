@@ -73,8 +73,8 @@ class Context:
         return {} if self.metadata is None else self.metadata.get(queue)
 
     def register(self, queue: QueueKey) -> None:
-        """Make sure that the queue is registered."""
-        if self.queues is not None and self.metadata is not None and self.metadata.get(queue) is None:
+        """Register a queue of which ``metadata_of`` says None; one that is there meanwhile stays as it is."""
+        if self.queues is not None and self.metadata is not None:
             try:
                 self.queues.create(queue, b"{}")
             finally:

@@ -53,7 +53,8 @@ def connect(
     ``control``: another URI for the control plane (queues and their metadata, pools, flavors, the catalogue);
     None: the same backend.
     ``project``: the tenant; ``client_id``: who posts (random unless given); every call may override both.
-    ``connect_timeout``, ``timeout``: seconds to open, and seconds in which every later call ends.
+    ``connect_timeout``, ``timeout``: seconds to open, and seconds in which every later call to the datastore ends. A
+    few operations need several calls: the first post to a queue, deleting a queue, moving dead letters, pools.
     ``limits``: how large and long things may be. ``codecs``: what changes bodies, by name or object, in order.
     ``metadata_ttl``: for how many seconds queue metadata may be remembered; 0: not at all.
     ``options``: the driver's options, as if they stood in ``uri``.

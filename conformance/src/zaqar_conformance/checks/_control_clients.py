@@ -32,6 +32,12 @@ Say = Callable[[Any], None]
 _HERE = "zaqar_conformance.checks._control_clients"
 _SLOT = 0.025
 """Seconds between two moments at which clients meet."""
+_WIDE_SLOT = 0.05
+"""The same where what they do takes several calls."""
+_REST = 0.004
+"""Seconds, at most, by which some then come later than others."""
+_LONG_SLOT = 0.1
+"""The same where each first opens a pool's backend."""
 OWNERS = 3
 """How many clients delete and re-create a pool of their own, of which nobody else makes one."""
 
@@ -83,7 +89,7 @@ def _race(storage: Storage, index: int, names: list[str], what: str, pools: list
                     name, subscriber="https://example.org", options={"of": index}
                 )
 
-    at_slots(len(names), _SLOT, call)
+    at_slots(len(names), _LONG_SLOT if what == "pools.create" else _SLOT, call)
     return told
 
 
@@ -95,31 +101,31 @@ def _run(storage: Storage, rng: random.Random, index: int, role: str, **argument
 # --- the catalogue and pools that go ------------------------------------------------------------------
 
 
-def _entries(storage: Storage, rng: random.Random, index: int, pools: list[str], seconds: float) -> dict[str, str]:
-    """The first own a pool, which they delete and make again; one deletes any; the rest keep entries. Those left."""
-    until = time.monotonic() + seconds
-    if index < OWNERS:
-        while time.monotonic() < until:
-            delete_and_make_again(storage, pools[index])
-        return {}
-    if index == OWNERS:
-        while time.monotonic() < until:
+def _entries(
+    storage: Storage, rng: random.Random, index: int, pools: list[str], slots: int
+) -> tuple[int, dict[str, str]]:
+    """The first own a pool, which they delete and make again; one deletes any; the rest put entries into these pools.
+
+    All do so at the same moments. How often a pool went, and the entries left, with their pools.
+    """
+    gone, left = 0, dict[str, str]()
+
+    def call(slot: int) -> None:
+        nonlocal gone
+        time.sleep(rng.uniform(0.0, _REST))
+        if index < OWNERS:
+            gone += any(delete_and_make_again(storage, pools[index]) for _ in range(4))
+        elif index == OWNERS:
             with suppress(PoolInUse):
-                storage.pools.delete(rng.choice(pools[:OWNERS]))
-        return {}
-    left: dict[str, str] = {}
-    number = 0
-    while time.monotonic() < until or number < 5:
-        number += 1
-        shared = f"shared-{rng.randrange(2)}"
-        for name, change in ((shared, _meddle), (f"own-{index}-{number}", _keep_entry)):
-            pool = change(storage, rng, name, pools)
-            if pool is not None and name != shared:
-                left[name] = pool
-    for name in rng.sample(sorted(left), max(0, len(left) - 3)):
-        storage.catalogue.delete(name)
-        del left[name]
-    return left
+                storage.pools.delete(pools[slot % OWNERS])
+        else:
+            target = pools[(slot + index) % OWNERS]
+            pool = _keep_entry(storage, rng, f"own-{index}-{slot}", target, pools[-1])
+            left.update({f"own-{index}-{slot}": pool} if pool else {})
+            _meddle(storage, rng, f"shared-{slot % 2}", target)
+
+    at_slots(slots, _WIDE_SLOT, call)
+    return gone, left
 
 
 def delete_and_make_again(storage: Storage, pool: str) -> bool:
@@ -145,44 +151,45 @@ def entries(storage: Storage) -> list[Any]:
     return [entry for page in pages(storage.catalogue.list, limit=100) for entry in page.items]
 
 
-def _keep_entry(storage: Storage, rng: random.Random, queue: str, pools: list[str]) -> str | None:
-    """Insert an entry that nobody else touches, move it, look, mostly delete it; the pool it names if it stays."""
-    pool = rng.choice(pools)
+def _keep_entry(storage: Storage, rng: random.Random, queue: str, target: str, stable: str) -> str | None:
+    """Let an entry that nobody else touches name a pool that may go, and look; the pool that it is left with."""
+    pool = None
     try:
-        ensure_equal(storage.catalogue.insert(queue, pool), True, "CAT-006", "insert of a queue's first entry")
-    except PoolDoesNotExist:
-        ensure_equal(entry_of(storage, queue), None, "CAT-006", "the pool of an entry whose insert was refused")
-        return None
-    look(storage, queue, pool)
-    for _ in range(rng.randrange(3)):
-        target = rng.choice(pools)
-        with suppress(PoolDoesNotExist):
+        if rng.random() < 0.5:
+            ensure_equal(storage.catalogue.insert(queue, target), True, "CAT-006", "insert of a queue's first entry")
+        else:
+            storage.catalogue.insert(queue, stable)
+            pool = stable
             storage.catalogue.update(queue, target)
-            pool = target
-        look(storage, queue, pool)
-    if rng.random() < 0.03:
-        return pool
+        pool = target
+    except PoolDoesNotExist:
+        pass
+    look(storage, queue, pool)
+    if pool is not None and rng.random() < 0.1:
+        storage.catalogue.update(queue, stable)
+        look(storage, queue, stable)
+        return stable
     storage.catalogue.delete(queue)
-    ensure_equal(entry_of(storage, queue), None, "CAT-006", "the pool of an entry that was deleted")
+    look(storage, queue, None)
     return None
 
 
-def look(storage: Storage, queue: str, pool: str) -> None:
+def look(storage: Storage, queue: str, pool: str | None) -> None:
     """An acknowledged entry is there, and so is its pool."""
-    ensure_equal(
-        entry_of(storage, queue), pool, "CAT-006", "the pool of an acknowledged entry that nobody else changes"
-    )
-    ensure(storage.pools.exists(pool), "CAT-006", f"an acknowledged entry names the pool {pool!r}, which is gone")
+    what = f"the pool that the entry of {queue!r} names, which nobody else changes"
+    ensure_equal(entry_of(storage, queue), pool, "CAT-006", what)
+    if pool is not None:
+        ensure(storage.pools.exists(pool), "CAT-006", f"the entry of {queue!r} names the pool {pool!r}, which is gone")
 
 
-def _meddle(storage: Storage, rng: random.Random, queue: str, pools: list[str]) -> None:
+def _meddle(storage: Storage, rng: random.Random, queue: str, pool: str) -> None:
     """Change an entry that others change too."""
     with suppress(PoolDoesNotExist, QueueNotMapped):
-        match rng.randrange(3):
+        match rng.randrange(4):
             case 0:
-                storage.catalogue.insert(queue, rng.choice(pools))
+                storage.catalogue.insert(queue, pool)
             case 1:
-                storage.catalogue.update(queue, rng.choice(pools))
+                storage.catalogue.update(queue, pool)
             case _:
                 storage.catalogue.delete(queue)
 

@@ -98,6 +98,7 @@ class ChildProcess:
             start_new_session=True,  # so that one signal reaches what it starts itself
         )
         self._frames: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._done: dict[str, Any] | None = None
         self._reader = threading.Thread(target=self._read, name=f"worker-{index}-reader", daemon=True)
         self._reader.start()
         job = {
@@ -132,14 +133,14 @@ class ChildProcess:
             if "said" in frame:
                 yield frame["said"]
             elif "done" in frame:
-                self._frames.put(frame)
+                self._done = frame  # for ``result``; behind it in the queue is the end already
                 return
             else:
                 raise self._failed(frame)
 
     def result(self, deadline: float) -> WorkerResult:
         """What its function returned. Raises ``WorkerFailed``, and ``Violation`` (FAI-002) after the deadline."""
-        while frame := self._next(deadline):
+        while frame := self._done or self._next(deadline):
             if "done" in frame:
                 return WorkerResult(frame["done"], _operations(frame))
             if "said" not in frame:

@@ -232,7 +232,7 @@ def scans_in_any_order(patch: pytest.MonkeyPatch) -> None:
         (keys_by_subscriber_alone, ["SUB-004"]),
         (keeps_subscriptions, ["SUB-006"]),
         (uses_ids_again, ["SUB-003"]),
-        (replaces_any_version, ["CAT-005"]),
+        (replaces_any_version, ["REC-002"]),
         (insert_overwrites, ["POO-008", "SUB-007"]),
         (ignores_ttl, ["SUB-005"]),
         (ignores_the_project, ["CAT-003", "SUB-004"]),

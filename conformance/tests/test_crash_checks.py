@@ -90,7 +90,10 @@ def test_a_right_driver_passes(number: str, capability: Capability | None) -> No
     ],
 )
 def test_a_driver_that_breaks_when_its_clients_die(fault: str, check: str, seen: str) -> None:
-    result = result_of(check, target(f"fault={fault}"))
+    for _ in range(3):  # whether a kill falls into the gap is a matter of chance
+        result = result_of(check, target(f"fault={fault}"))
+        if result.outcome is Outcome.FAILED:
+            break
     assert (result.outcome, result.requirement) == (Outcome.FAILED, "FAI-006" if check == DEAD else "FAI-005")
     assert re.search(seen, result.message)
     assert result.history

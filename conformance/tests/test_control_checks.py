@@ -260,7 +260,7 @@ def test_processes_that_are_killed() -> None:
     names = ["CAT-006", "CAT-007"]
     right = report_of(names, filed())
     assert {result.name: result.message for result in right.checks if result.outcome is not Outcome.PASSED} == {}
-    found = []
+    found: list[tuple[str | None, Outcome]] = []
     while len(found) < _RUNS and ("CAT-007", Outcome.FAILED) not in found:
         (wrong,) = report_of(["CAT-007"], filed("fault=gap")).checks
         found.append((wrong.requirement, wrong.outcome))

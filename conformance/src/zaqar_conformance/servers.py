@@ -1,0 +1,196 @@
+"""Processes of real servers: started on a loopback port with their files in a folder, killed, paused, and never left.
+
+A target, a plugin's tests and benchmarks use it. What is started here ends with this process, however that ends: a
+watchdog process holds a pipe to it and kills what is still there once the pipe breaks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+START_LIMIT: Final = 30.0
+"""Seconds within which a server must answer."""
+STOP_LIMIT: Final = 10.0
+"""Seconds that a server gets to end in an orderly way before it is killed."""
+_TRIES: Final = 3
+_LOG_SHOWN: Final = 2_000
+
+
+class ServerError(Exception):
+    """A server did not start; the end of its log is shown."""
+
+
+class Server:
+    """One server process. Its port stays the same when it is started again.
+
+    ``command``: the program and its arguments for a port. ``folder``: where it runs and keeps its files.
+    ``answers``: whether the server at a port takes requests; it may raise ``OSError`` while it does not.
+    """
+
+    def __init__(self, command: Callable[[int], Sequence[str]], folder: Path, answers: Callable[[int], bool]) -> None:
+        self.folder = folder
+        self.port = 0
+        self._command = command
+        self._answers = answers
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, paused or not; None if there is none."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    @property
+    def log(self) -> str:
+        """The end of what it wrote to standard output and standard error."""
+        path = self.folder / "server.log"
+        return path.read_text("utf-8", "replace")[-_LOG_SHOWN:] if path.exists() else ""
+
+    def start(self) -> None:
+        """Start it and return once it answers; nothing if it runs. Raises ``ServerError``."""
+        if self.pid is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fixed = self.port
+        for _ in range(1 if fixed else _TRIES):
+            self.port = fixed or free_port()
+            if self._try_start():
+                return
+            if "in use" not in self.log:  # another process may have taken the port meanwhile
+                break
+        name = self._command(self.port)[0]
+        raise ServerError(f"{name} did not answer on port {self.port} within {START_LIMIT:g} s:\n{self.log}")
+
+    def kill(self) -> None:
+        """``kill -9``, paused or not; nothing if it does not run."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end (SIGTERM), and kill it if it does not; nothing if it does not run."""
+        self.resume()
+        self._end(signal.SIGTERM)
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it with its files and on its port."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """It answers nobody, its connections stay open (SIGSTOP)."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End ``pause``."""
+        self._signal(signal.SIGCONT)
+
+    def _try_start(self) -> bool:
+        with (self.folder / "server.log").open("ab") as log:
+            process = subprocess.Popen(
+                self._command(self.port), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        _watchdog.guard(process.pid)
+        self._process = process
+        deadline = time.monotonic() + START_LIMIT
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                if self._answers(self.port):
+                    return True
+            except OSError:
+                pass
+            time.sleep(0.01)
+        self.kill()
+        return False
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def _end(self, number: int) -> None:
+        process = self._process
+        if process is None:
+            return
+        self._signal(number)
+        try:
+            process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _watchdog.release(process.pid)
+        self._process = None
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def accepts(port: int) -> bool:
+    """Whether something takes connections on this port of loopback."""
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+
+
+# --- the watchdog ---------------------------------------------------------------------------------------
+
+_WATCH = """
+import os, signal, sys
+guarded = set()
+for line in sys.stdin:
+    action, pid = line.split()
+    (guarded.add if action == "guard" else guarded.discard)(int(pid))
+for pid in guarded:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+"""
+
+
+class _Watchdog:
+    """One process beside this one, made when the first server is, which kills those guarded once this one is gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._owner = 0
+
+    def guard(self, pid: int) -> None:
+        self._say(f"guard {pid}")
+
+    def release(self, pid: int) -> None:
+        if self._owner == os.getpid():  # a forked child's servers are its parent's
+            self._say(f"release {pid}")
+
+    def _say(self, line: str) -> None:
+        with self._lock:
+            if self._process is None or self._owner != os.getpid():
+                self._owner = os.getpid()
+                # A session of its own: what ends this process from a terminal must not end it too.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-S", "-c", _WATCH], stdin=subprocess.PIPE, text=True, start_new_session=True
+                )
+                atexit.register(self._close, self._process)
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.flush()
+
+    def _close(self, process: subprocess.Popen[str]) -> None:
+        if self._owner == os.getpid() and process.stdin is not None:
+            process.stdin.close()
+            process.wait()
+
+
+_watchdog = _Watchdog()

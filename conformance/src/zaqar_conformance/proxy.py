@@ -1,0 +1,182 @@
+"""A TCP proxy on loopback: counts round trips, cuts connections where it hurts, holds replies back.
+
+Made for protocols in which a client sends a request and waits for the reply. A request begins with what a client sends
+first, or after a reply.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+from types import TracebackType
+from typing import Final, Self
+
+_CHUNK: Final = 64 * 1024
+_POLL: Final = 0.2
+_LISTEN: Final = 128
+
+
+class Cut(Enum):
+    """Where a connection breaks."""
+
+    BEFORE_REQUEST = auto()
+    """The server gets nothing of the request."""
+    INSIDE_REQUEST = auto()
+    """The server gets the first half of the request's first part."""
+    AFTER_REQUEST = auto()
+    """The server gets the request and answers; the client gets nothing."""
+    INSIDE_REPLY = auto()
+    """The client gets the first half of the reply's first part."""
+
+
+class Proxy:
+    """Passes connections to ``127.0.0.1:port`` on to ``host:target_port``, once entered as a context."""
+
+    def __init__(self, target_port: int, host: str = "127.0.0.1") -> None:
+        self._target = (host, target_port)
+        self._lock = threading.Lock()
+        self._round_trips = 0
+        self._cuts: list[Cut] = []
+        self._delay = 0.0
+        self._stop = threading.Event()
+        self._links: list[_Link] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=_LISTEN)
+        self._listener.settimeout(_POLL)
+        self.port: int = self._listener.getsockname()[1]
+
+    @property
+    def round_trips(self) -> int:
+        """How many requests clients have begun."""
+        return self._round_trips
+
+    def cut(self, where: Cut, times: int = 1) -> None:
+        """Break so many connections, each at its next request."""
+        with self._lock:
+            self._cuts += [where] * times
+
+    @property
+    def cuts_left(self) -> int:
+        """Of those asked for, how many have not happened."""
+        return len(self._cuts)
+
+    def forget_cuts(self) -> None:
+        """Cut nothing more."""
+        with self._lock:
+            self._cuts.clear()
+
+    def delay(self, seconds: float) -> None:
+        """Hold every part of a reply back for so long; 0 ends it."""
+        self._delay = seconds
+
+    def drop_all(self) -> None:
+        """Break every connection there is, now."""
+        with self._lock:
+            links = list(self._links)
+        for link in links:
+            link.drop()
+            link.join()
+
+    def __enter__(self) -> Self:
+        self._acceptor = threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True)
+        self._acceptor.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._acceptor.join()
+        self._listener.close()
+        self.drop_all()
+
+    def _accept(self) -> None:
+        while not self._stop.is_set():
+            try:
+                client, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            try:
+                server = socket.create_connection(self._target, timeout=5)
+            except OSError:
+                client.close()
+                continue
+            link = _Link(self, client, server)
+            with self._lock:
+                self._links = [each for each in self._links if each.open]
+                self._links.append(link)
+            link.start()
+
+    def _begun(self) -> Cut | None:
+        with self._lock:
+            self._round_trips += 1
+            return self._cuts.pop(0) if self._cuts else None
+
+
+class _Link:
+    """One connection of a client and the one to the server that belongs to it."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self.open = True
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._answered = True
+        self._cut: Cut | None = None
+        for each in (client, server):
+            each.settimeout(None)
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def drop(self) -> None:
+        """Break both connections."""
+        for each in (self._client, self._server):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _serve(self) -> None:
+        replies = threading.Thread(target=self._run, args=(self._replies,), daemon=True)
+        replies.start()
+        self._run(self._requests)
+        replies.join()
+        self._client.close()
+        self._server.close()
+        self.open = False
+
+    def _run(self, work: Callable[[], None]) -> None:
+        with suppress(OSError):
+            work()
+        self.drop()
+
+    def _requests(self) -> None:
+        while part := self._client.recv(_CHUNK):
+            if self._answered:
+                self._answered = False
+                self._cut = self._proxy._begun()
+                if self._cut is Cut.BEFORE_REQUEST:
+                    return
+                if self._cut is Cut.INSIDE_REQUEST:
+                    self._server.sendall(part[: len(part) // 2])
+                    return
+            self._server.sendall(part)
+
+    def _replies(self) -> None:
+        while part := self._server.recv(_CHUNK):
+            if self._proxy._delay:
+                time.sleep(self._proxy._delay)
+            if self._cut is Cut.AFTER_REQUEST:
+                return
+            if self._cut is Cut.INSIDE_REPLY:
+                self._client.sendall(part[: len(part) // 2])
+                return
+            self._answered = True
+            self._client.sendall(part)

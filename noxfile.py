@@ -21,10 +21,13 @@ DISTRIBUTIONS = (
     "zaqar_core",
     "conformance",
     "plugins/zaqar-opentelemetry",
+    "plugins/zaqar-redis",
     "plugins/zaqar-sqlite",
     "plugins/zaqar-zstd",
 )
-TARGETS = ("sqlite", "memory")
+TARGETS = ("sqlite", "redis", "redis-always", "memory")
+SERVERS = {"redis": "redis-servers", "redis-always": "redis-servers"}
+"""The dependency group that brings a target's server, for where the machine has none."""
 
 
 @nox.session
@@ -55,8 +58,9 @@ def tests(session: nox.Session) -> None:
 @nox.parametrize("target", TARGETS, ids=TARGETS)
 def conformance(session: nox.Session, target: str) -> None:
     """The conformance suite on one target, at ``$ZAQAR_URI`` if set. Arguments go to ``zaqar-conformance run``."""
-    install(session)
-    run_suite(session, target, os.environ.get("ZAQAR_URI") or target)
+    uri = os.environ.get("ZAQAR_URI")
+    install(session, *([SERVERS[target]] if target in SERVERS and not uri else []))
+    run_suite(session, target, uri or target)
 
 
 @nox.session
@@ -83,7 +87,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def table(session: nox.Session) -> None:
     """Run the suite on every target, and write the capability table of README.md from the reports."""
-    install(session)
+    install(session, *sorted(set(SERVERS.values())))
     for target in TARGETS:
         run_suite(session, target)
     session.run("python", "docs/tools/capability_table.py", *(f"reports/{target}/report.json" for target in TARGETS))
@@ -184,8 +188,8 @@ def try_wheels(session: nox.Session, resolution: str) -> None:
         session.log(f"an application: zaqar-core and one backend, {resolution} dependencies")
         pip_install(wheels["zaqar_core"], wheels["zaqar_sqlite"])
         session.run(python, "-I", "-W", "error", str(ROOT / "tools/trials/try_zaqar_sqlite.py"), external=True)
-        session.log(f"an observer and a codec, {resolution} dependencies")
-        for name in ("zaqar_opentelemetry", "zaqar_zstd"):
+        session.log(f"a backend with a server, an observer and a codec, {resolution} dependencies")
+        for name in ("zaqar_redis", "zaqar_opentelemetry", "zaqar_zstd"):
             pip_install(wheels[name])
             session.run(python, "-I", "-W", "error", str(ROOT / f"tools/trials/try_{name}.py"), external=True)
         session.log(f"a driver author: the suite from its wheel, {resolution} dependencies")

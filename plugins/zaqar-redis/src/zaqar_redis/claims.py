@@ -1,0 +1,59 @@
+"""Claims of the data plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
+from zaqar_redis import scripts
+from zaqar_redis.packing import claim_and_count, message_of, messages_of
+from zaqar_redis.queues import Queues
+from zaqar_redis.units import is_id, new_ids, to_ms, to_us
+
+
+class RedisClaims(ClaimController):
+    """Each method is one script, which the server runs at once."""
+
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
+
+    def create(
+        self, queue: QueueKey, *, ttl: float, grace: float, limit: int, max_claim_count: int | None = None
+    ) -> StoredClaim:
+        [claim_id] = new_ids(1)
+        now, ids, *columns = self._queues.run(scripts.CLAIM, queue, claim_id, to_us(ttl), to_us(grace), limit)
+        if not ids:
+            return StoredClaim(None, ttl, 0.0)
+        lives_until = now + to_us(ttl) + to_us(grace)
+        messages: list[StoredMessage] = []
+        exhausted: list[StoredMessage] = []
+        for message_id, expiry, holder, packed in zip(ids, *columns, strict=True):
+            _, count = claim_and_count(holder)
+            message = message_of(now, message_id.decode(), max(int(expiry), lives_until), claim_id, count + 1, packed)
+            used_up = max_claim_count is not None and count >= max_claim_count
+            (exhausted if used_up else messages).append(message)
+        return StoredClaim(claim_id, to_ms(ttl) / 1000, 0.0, messages, exhausted)
+
+    def get(self, queue: QueueKey, claim_id: str) -> StoredClaim | None:
+        if not is_id(claim_id):
+            return None
+        now, *found = self._queues.run(scripts.CLAIMED, queue, claim_id)
+        if not found:
+            return None
+        facts, ids, expiries, holders, bodies = found
+        _, began, ttl = map(int, facts.split(b":"))
+        messages = messages_of(now, ids, expiries, holders, bodies, claimed=ids)
+        return StoredClaim(claim_id, ttl / 1_000_000, (now - began) / 1_000_000, messages)
+
+    def update(self, queue: QueueKey, claim_id: str, *, ttl: float, grace: float) -> bool:
+        return is_id(claim_id) and bool(self._queues.run(scripts.RENEW, queue, claim_id, to_us(ttl), to_us(grace)))
+
+    def release(
+        self, queue: QueueKey, claim_id: str, *, message_ids: Sequence[str] | None = None, delay: float = 0.0
+    ) -> None:
+        if not is_id(claim_id):
+            return
+        which = ["all"]
+        if message_ids is not None:
+            which = ["some", *(message_id for message_id in dict.fromkeys(message_ids) if is_id(message_id))]
+        self._queues.run(scripts.RELEASE, queue, claim_id, to_us(delay), *which)

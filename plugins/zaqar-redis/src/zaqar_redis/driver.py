@@ -1,0 +1,124 @@
+"""The driver: connects, says what holds for the server as it is set up, closes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar, Final, Self
+
+import redis
+
+from zaqar_core.capabilities import Capability
+from zaqar_core.contract import Driver
+from zaqar_core.errors import IncompatibleStorage
+from zaqar_core.uri import Uri
+from zaqar_redis import facts, scripts, sweep
+from zaqar_redis.claims import RedisClaims
+from zaqar_redis.connections import Connections, RedisConnection
+from zaqar_redis.facts import Facts
+from zaqar_redis.messages import RedisMessages
+from zaqar_redis.options import Address, Options, address_of, database_of, options_of
+from zaqar_redis.queues import Queues
+from zaqar_redis.records import RedisRecords
+from zaqar_redis.server import Server
+from zaqar_redis.units import layout_key
+
+LAYOUT: Final = b"1"
+"""The version of the layout of keys. A driver refuses a store of another one."""
+
+
+class RedisDriver(Driver):
+    """Both planes in one database of a Redis or Valkey server."""
+
+    contract = 1
+    possible_capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.CLAIMS,
+            Capability.DELAY,
+            Capability.POP,
+            Capability.SUBSCRIPTIONS,
+            Capability.ATOMIC_POST,
+            Capability.IDEMPOTENT_POST,
+            Capability.FIFO,
+            Capability.STRICT_MARKERS,
+            Capability.CONSISTENT_READS,
+            Capability.EXCLUSIVE_CLAIMS,
+            Capability.ATOMIC_RECORDS,
+            Capability.EXACT_STATS,
+            Capability.FLAT_STATS,
+            Capability.HIGH_THROUGHPUT,
+            Capability.SERVER_CLOCK,
+            Capability.AT_LEAST_ONCE,
+            Capability.PERSISTENT,
+            Capability.DURABILITY,
+            Capability.MULTI_PROCESS,
+        }
+    )
+
+    messages: RedisMessages
+    claims: RedisClaims
+    records: RedisRecords
+
+    def __init__(self, queues: Queues, capabilities: frozenset[Capability]) -> None:
+        self._queues = queues
+        self._capabilities = capabilities
+        self.messages = RedisMessages(queues)
+        self.claims = RedisClaims(queues)
+        self.records = RedisRecords(queues)
+
+    @classmethod
+    def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
+        deadline = time.monotonic() + connect_timeout
+        options = options_of(uri)
+        make = partial(_make, uri, options, address_of(uri), database_of(uri))
+        server = Server(Connections(make, str(address_of(uri)), limit=options.max_connections), timeout=timeout)
+        try:
+            found = facts.read(server, deadline)
+            _ensure_layout(server, options.prefix, deadline)
+        except BaseException:
+            server.close()
+            raise
+        return cls(Queues(server, options.prefix), cls.possible_capabilities - facts.missing(found))
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self._capabilities
+
+    def ping(self) -> None:
+        self._queues.server.command("PING")
+
+    def health(self) -> Mapping[str, object]:
+        return self.facts().shown()
+
+    def gc(self) -> int:
+        return sweep.everything(self._queues, self._queues.deadline())
+
+    def close(self) -> None:
+        self._queues.server.close()
+
+    def facts(self) -> Facts:
+        """How the server is set up now."""
+        return facts.read(self._queues.server, self._queues.deadline())
+
+
+def _make(uri: Uri, options: Options, address: Address, database: int) -> RedisConnection:
+    make: Any = redis.Connection
+    connection: RedisConnection = make(
+        host=address.host,
+        port=address.port,
+        db=database,
+        username=uri.username,
+        password=uri.password,
+        protocol=options.protocol,
+    )
+    return connection
+
+
+def _ensure_layout(server: Server, prefix: str, deadline: float) -> None:
+    found = server.run(scripts.OPEN, layout_key(prefix), LAYOUT, deadline=deadline)
+    if found != LAYOUT:
+        raise IncompatibleStorage(
+            f"the keys under {prefix!r} are laid out by version {found!r}, this driver knows version {LAYOUT!r}; "
+            "use the version of zaqar-redis that made them, or another prefix"
+        )

@@ -1,0 +1,112 @@
+"""How the server is set up, and which guarantees it cannot keep that way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from zaqar_core.capabilities import Capability
+from zaqar_core.errors import IncompatibleStorage
+from zaqar_redis.errors import NotAllowed
+from zaqar_redis.server import Server
+
+OLDEST: Final = (6, 2)
+_EVICTING: Final = "allkeys-"
+"""Policies that throw away keys without a ttl when memory is short: messages, that is."""
+_WRITES_BEFORE_IT_ANSWERS: Final = ("always", "no")
+"""Of ``appendfsync``. With everysec the server answers before it writes while an fsync of its own is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What INFO and CONFIG GET say; empty where the user may not ask."""
+
+    info: Mapping[str, str]
+    config: Mapping[str, str]
+
+    @property
+    def kind(self) -> str:
+        """``redis``, ``valkey`` or the like."""
+        return self.info.get("server_name", "redis")
+
+    @property
+    def version(self) -> str:
+        """The server's own version; of Valkey not that of Redis that it is compatible with."""
+        return self.info.get(f"{self.kind}_version", "") or self.info.get("redis_version", "")
+
+    @property
+    def evicts(self) -> bool | None:
+        """Whether messages may be thrown away for want of memory; None if that is unknown."""
+        if "maxmemory_policy" not in self.info:
+            return None
+        return self.info["maxmemory_policy"].startswith(_EVICTING) and self.info.get("maxmemory") != "0"
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no replica that could be promoted without what the primary has acknowledged."""
+        return self.info.get("role") == "master" and self.info.get("connected_slaves") == "0"
+
+    def shown(self) -> dict[str, object]:
+        """For an operator."""
+        numbers = ("used_memory", "maxmemory", "connected_slaves", "connected_clients")
+        texts = ("role", "maxmemory_policy", "aof_last_write_status", "rdb_last_bgsave_status")
+        return {
+            "server": self.kind,
+            "version": self.version,
+            **{name: int(self.info[name]) for name in numbers if name in self.info},
+            **{name: self.info[name] for name in texts if name in self.info},
+            **{name: self.config[name] for name in ("appendonly", "appendfsync") if name in self.config},
+        }
+
+
+def read(server: Server, deadline: float) -> Facts:
+    """Raises ``IncompatibleStorage`` for a server that is too old."""
+    facts = Facts(_read_info(server, deadline), _read_config(server, deadline))
+    known = facts.info.get("redis_version", "")  # of Valkey that of Redis that it is compatible with
+    if known and tuple(map(int, known.split(".")[:2])) < OLDEST:
+        raise IncompatibleStorage(f"the server is Redis {known}; this driver needs 6.2 or later, or Valkey")
+    return facts
+
+
+def missing(facts: Facts) -> frozenset[Capability]:
+    """The guarantees that a server set up like this cannot keep."""
+    lost = set()
+    keeps = facts.evicts is False
+    if not keeps:
+        lost.add(Capability.AT_LEAST_ONCE)
+    logged = facts.config.get("appendonly") == "yes" and keeps and facts.alone
+    if not logged or facts.config.get("appendfsync") not in _WRITES_BEFORE_IT_ANSWERS:
+        lost.add(Capability.PERSISTENT)
+    if not logged or durability_gaps(facts):
+        lost.add(Capability.DURABILITY)
+    return frozenset(lost)
+
+
+def durability_gaps(facts: Facts) -> list[str]:
+    """The settings with which a loss of power loses what was acknowledged."""
+    wanted = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+    return [
+        f"{name} is {facts.config.get(name, 'unknown')}, not {value}"
+        for name, value in wanted.items()
+        if facts.config.get(name) != value
+    ]
+
+
+def _read_info(server: Server, deadline: float) -> dict[str, str]:
+    try:
+        text = server.command("INFO", deadline=deadline).decode("utf-8", "replace")
+    except NotAllowed:
+        return {}
+    lines = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
+    return {name: value for name, colon, value in lines if colon}
+
+
+def _read_config(server: Server, deadline: float) -> dict[str, str]:
+    try:
+        # One pattern for the three that matter: Redis 6.2 takes no list.
+        reply: Any = server.command("CONFIG", "GET", "*append*", deadline=deadline)
+    except NotAllowed:
+        return {}
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    return {name.decode(): value.decode() for name, value in pairs}

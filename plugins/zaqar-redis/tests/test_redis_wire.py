@@ -1,0 +1,169 @@
+"""On the wire: one round trip an operation, connections for threads, children of forks and scripts that are gone."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from zaqar_conformance.proxy import Proxy
+from zaqar_core.contract import EncodedMessage, QueueKey, Space
+from zaqar_core.errors import StorageClosed, StorageUnavailable
+from zaqar_redis.driver import RedisDriver
+
+SPACE = Space("queues", "p")
+
+
+def message(number: int = 0, **options: Any) -> EncodedMessage:
+    return EncodedMessage(b"%d" % number, 60, **options)
+
+
+def operations(driver: RedisDriver, queue: QueueKey) -> dict[str, Callable[[], object]]:
+    """Every operation, on things that are there."""
+    messages, claims, records = driver.messages, driver.claims, driver.records
+    ids = messages.post(queue, [message(number) for number in range(100)], client_id="c")
+    claimed = claims.create(queue, ttl=60, grace=60, limit=20)
+    claim, held = str(claimed.id), [each.id for each in claimed.messages]
+    version = str(records.insert(SPACE, queue.project, b"1", nonce="n"))
+    page: dict[str, Any] = {"marker": None, "limit": 10, "include_claimed": True, "include_delayed": True}
+    return {
+        "post": lambda: messages.post(queue, [message()], client_id="c"),
+        "post 1000": lambda: messages.post(queue, [message(dedup_id=f"{n}") for n in range(1000)], client_id="c"),
+        "get": lambda: messages.get(queue, ids),
+        "list": lambda: messages.list(queue, exclude_client=None, **page),
+        "list others": lambda: messages.list(queue, exclude_client="x", **page),
+        "first": lambda: messages.first(queue, newest=False),
+        "stats": lambda: messages.stats(queue),
+        "claim": lambda: claims.create(queue, ttl=60, grace=3600, limit=10, max_claim_count=1),
+        "claim none": lambda: claims.create(QueueKey("no", "such"), ttl=60, grace=0, limit=10),
+        "claims.get": lambda: claims.get(queue, claim),
+        "update": lambda: claims.update(queue, claim, ttl=60, grace=7200),
+        "release some": lambda: claims.release(queue, claim, message_ids=held[:2], delay=5),
+        "delete": lambda: messages.delete(queue, held[2:3], claim_ids=[claim]),
+        "bulk delete": lambda: messages.delete(queue, held[3:13], claim_ids=[claim]),
+        "refused delete": lambda: messages.delete(queue, held[13:], claim_ids=None),
+        "release": lambda: claims.release(queue, claim),
+        "pop": lambda: messages.pop(queue, limit=10),
+        "purge": lambda: messages.purge(QueueKey("no", "such")),
+        "record get": lambda: records.get(SPACE, queue.project),
+        "record scan": lambda: records.scan(SPACE, limit=10),
+        "record count": lambda: records.count(SPACE),
+        "record replace": lambda: records.replace(SPACE, queue.project, b"2", version=version, nonce="m"),
+        "record insert": lambda: records.insert(SPACE, queue.project, b"2", nonce="m"),
+        "record delete": lambda: records.delete(SPACE, queue.project),
+        "ping": driver.ping,
+    }
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_each_operation_is_one_round_trip(
+    proxy: Proxy, open_driver: Callable[..., RedisDriver], queue: QueueKey, protocol: int
+) -> None:
+    driver = open_driver(proxy.port, protocol=protocol)
+    for call in operations(driver, QueueKey(queue.project, "warm")).values():
+        call()
+    for name, call in operations(driver, queue).items():
+        before = proxy.round_trips
+        call()
+        assert (name, proxy.round_trips - before) == (name, 1)
+
+
+def test_scripts_come_back_after_a_flush(client: redis.Redis, driver: RedisDriver, queue: QueueKey) -> None:
+    for call in operations(driver, queue).values():
+        client.script_flush()
+        call()
+
+
+def test_threads_have_a_connection_each(client: redis.Redis, open_driver: Callable[..., RedisDriver]) -> None:
+    driver = open_driver(max_connections=3)
+    before = client.info("clients")["connected_clients"]
+    done = []
+
+    def work() -> None:
+        for _ in range(50):
+            driver.ping()
+        done.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 8
+    assert client.info("clients")["connected_clients"] - before <= 2  # one was there
+
+
+def test_waiting_for_a_connection_ends_in_time(
+    proxy: Proxy, open_driver: Callable[..., RedisDriver], queue: QueueKey
+) -> None:
+    driver = open_driver(proxy.port, max_connections=1, timeout=0.5)
+    proxy.delay(0.3)
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            driver.messages.stats(queue)
+        except StorageUnavailable as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < 1.5
+    assert any("max_connections" in str(error) for error in errors)
+    proxy.delay(0)
+
+
+def test_an_idle_connection_that_broke_is_not_used(
+    proxy: Proxy, open_driver: Callable[..., RedisDriver], queue: QueueKey
+) -> None:
+    driver = open_driver(proxy.port)
+    for _ in range(3):
+        proxy.drop_all()
+        assert len(driver.messages.post(queue, [message()], client_id="c")) == 1
+    assert driver.messages.stats(queue).total == 3
+
+
+def test_a_closed_driver_has_no_connections(
+    client: redis.Redis, open_driver: Callable[..., RedisDriver], queue: QueueKey
+) -> None:
+    driver = open_driver()
+    before = client.info("clients")["connected_clients"]
+    driver.close()
+    driver.close()
+    deadline = time.monotonic() + 5
+    while client.info("clients")["connected_clients"] != before - 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert client.info("clients")["connected_clients"] == before - 1
+    with pytest.raises(StorageClosed):
+        driver.ping()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_makes_its_own_connections(driver: RedisDriver, queue: QueueKey) -> None:
+    driver.messages.post(queue, [message()], client_id="parent")
+    inside = driver._queues.server._connections
+    inside._lock.acquire()  # as another thread may hold it
+    inside._slots.acquire()
+    inherited = [id(connection) for connection in inside._idle]
+    pid = os.fork()
+    if not pid:
+        try:
+            driver.messages.post(queue, [message()], client_id="child")
+            fresh = [id(connection) for connection in inside._idle]
+            os._exit(0 if len(inherited) == len(fresh) == 1 and inherited != fresh else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(pid, 0)
+    inside._lock.release()
+    inside._slots.release()
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert driver.messages.stats(queue).total == 2

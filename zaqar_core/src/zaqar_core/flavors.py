@@ -11,7 +11,14 @@ from zaqar_core.context import Context
 from zaqar_core.contract import Record
 from zaqar_core.documents import FLAVORS, Documents, attempts, begun, to_bytes
 from zaqar_core.encoding import decode
-from zaqar_core.errors import FlavorDoesNotExist, ZaqarError
+from zaqar_core.errors import (
+    DoesNotExist,
+    FlavorDoesNotExist,
+    NotPermitted,
+    OutcomeUnknown,
+    StorageError,
+    ZaqarError,
+)
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Flavor, Page
 from zaqar_core.observers import observed
@@ -113,8 +120,20 @@ class Flavors:
             for pool in flavors:
                 moved.append(pool)
                 self._pools.update(pool, flavor=name if pool in wanted else "")
-        except BaseException:
-            for pool in reversed(moved):
-                with suppress(ZaqarError):  # others may have changed it, or its flavor
-                    self._pools.update(pool, flavor=flavors[pool])
+        except BaseException as error:
+            back = [self._moves_back(pool, flavors[pool]) for pool in reversed(moved)]
+            if isinstance(error, ZaqarError) and not all(back):
+                raise OutcomeUnknown(
+                    f"flavor {name!r} cannot have these pools, and not all were moved back; see pools.list(), and set "
+                    f"their flavors with pools.update: {error}"
+                ) from error
             raise
+
+    def _moves_back(self, pool: str, flavor: str) -> bool:
+        """Put a pool into the flavor that it was in; False if the datastore may not have done it."""
+        try:
+            with suppress(DoesNotExist, NotPermitted):  # others have changed it, or its flavor
+                self._pools.update(pool, flavor=flavor)
+        except StorageError:
+            return False
+        return True

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_a_reader_that_leaves(environment: dict[str, str]) -> None:
         assert process.wait() == 141
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Where these tests run in the background of a shell, Ctrl-C is ignored, and what they start would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_control_c_while_posting_says_what_was_posted(environment: dict[str, str]) -> None:
     post = [SCRIPT, "queue", "post", "orders", "-", "--json"]
     with subprocess.Popen(

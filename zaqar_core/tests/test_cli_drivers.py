@@ -59,12 +59,13 @@ def test_each_broken_one_says_why_and_the_rest_is_shown(zaqar: Zaqar) -> None:
     assert found["sqlite"]["state"] == "ready"
     assert {(found[scheme]["state"], found[scheme]["version"]) for scheme in BROKEN} == {("broken", "1.2")}
     assert "install 'no_such_module_anywhere', or reinstall zaqar-aaa" in found["aaa"]["problem"]
-    assert found["bbb"]["problem"].startswith("SystemExit: 3; report it to the authors of the driver")
+    assert "failed with SystemExit: 3; this is an error in zaqar-bbb: report it" in found["bbb"]["problem"]
     assert "failed with ZeroDivisionError" in found["ccc"]["problem"]
     assert done.err == "noise on standard output\n"
     assert "speaks contract 2, this zaqar-core speaks 1" in found["ddd"]["problem"]
     assert "possible_capabilities" in found["eee"]["problem"]
     assert "'SPEED' is not a valid Capability" in found["fff"]["problem"]
+    assert {zaqar("--uri", f"{scheme}://host", "ping").code for scheme in ("aaa", "bbb", "ccc", "ddd")} == {5}
     shown = zaqar("drivers")
     assert shown.code == 5
     assert "aaa        zaqar-aaa          1.2             -  broken\n" in shown.out

@@ -84,11 +84,12 @@ def test_a_misspelt_scheme_of_this_project_names_it_and_its_distribution(install
         ("1 / 0", ZeroDivisionError, "this is an error in zaqar-mine: report it to its authors"),
         ("class Mine(", SyntaxError, "this is an error in zaqar-mine"),
         ("", AttributeError, "this is an error in zaqar-mine"),
+        ("import sys; sys.exit(3)", SystemExit, "failed with SystemExit: 3; this is an error in zaqar-mine"),
     ],
-    ids=["module", "name", "error", "syntax", "attribute"],
+    ids=["module", "name", "error", "syntax", "attribute", "exit"],
 )
 def test_a_driver_that_cannot_be_imported_is_broken_with_its_cause_chained(
-    install: Install, source: str, cause: type[Exception], advice: str
+    install: Install, source: str, cause: type[BaseException], advice: str
 ) -> None:
     install("zaqar-mine", GROUP, {"mine": "mine_module:Mine"}, mine_module=source)
     for _ in range(2):  # a failed import leaves nothing behind

@@ -45,7 +45,7 @@ def load_driver(scheme: str) -> type[Driver]:
     entry = entries[0]
     try:
         driver = entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # one that ends the process while it is imported is broken too
         raise BrokenDriver(
             f"the driver for {scheme!r} is installed ({distribution(entry)}) but importing {entry.value} failed with "
             f"{type(error).__name__}: {error}; {_repair(error, distribution(entry))}"
@@ -80,7 +80,7 @@ def _advice(scheme: str, known: list[str]) -> str:
     return f"installed are: {', '.join(known) or 'none'}; install the distribution that offers it"
 
 
-def _repair(error: Exception, dist: str) -> str:
+def _repair(error: BaseException, dist: str) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"install {error.name!r}, or reinstall {dist}"
     if isinstance(error, ImportError):

@@ -60,7 +60,7 @@ def _inspected(scheme: str, entries: list[EntryPoint]) -> dict[str, Any]:
         return {**item, "contract": driver.contract, "state": "ready", "capabilities": [one.value for one in offered]}
     except DriverError as error:
         return {**item, "problem": str(error)}
-    except (Exception, SystemExit) as error:  # what it declares, or one that ends the process while it is imported
+    except Exception as error:  # what it declares
         return {**item, "problem": f"{type(error).__name__}: {error}; report it to the authors of the driver"}
 
 

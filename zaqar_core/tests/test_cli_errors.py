@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from zaqar_core import errors
+from zaqar_core import errors, observers
 from zaqar_core.cli import main
 from zaqar_core.cli.exits import MEANINGS, CommandError, Exit, exit_of
 from zaqar_core.cli.output import Output
@@ -155,6 +156,29 @@ def test_debug_shows_the_traceback_and_a_defect_asks_for_it(zaqar: Zaqar, monkey
     shown = zaqar("gc", "--debug")
     assert shown.code == 70
     assert shown.err.startswith("Traceback")
+
+
+class Failing:
+    """An observer that fails."""
+
+    @observers.hookimpl
+    def operation_started(self) -> None:
+        raise RuntimeError("out of order")
+
+
+def test_what_is_logged_is_one_line_and_a_traceback_only_if_asked_for(zaqar: Zaqar) -> None:
+    for options, lines in (([], 1), (["--debug"], 10)):
+        failing = Failing()
+        observers.register(failing)
+        try:
+            done = zaqar("queue", "post", "orders", "1", *options)
+        finally:
+            observers.unregister(failing)
+        assert (done.code, done.out.count("\n")) == (0, 1)
+        assert done.err.startswith("zaqar: the observer Failing failed in operation_started")
+        assert ("RuntimeError: out of order\n" in done.err) == bool(options)
+        assert min(done.err.count("\n"), 10) == lines
+    assert not [each for each in logging.getLogger().handlers if "zaqar_core" in type(each).__module__]
 
 
 def test_errors_cannot_steer_the_terminal(zaqar: Zaqar) -> None:

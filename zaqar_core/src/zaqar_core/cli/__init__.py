@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Output(as_json=arguments.json)
     try:
         try:
-            with ExitStack() as stack:
+            with output.logs(debug=arguments.debug), ExitStack() as stack:
                 code: Exit = arguments.run(Session(arguments, output, stack))
         except ZaqarError as error:
             code = exit_of(error)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from zaqar_core.cli.exits import CommandError, Exit
@@ -86,12 +87,26 @@ class Output:
         """A line beside the result."""
         self._tell(f"zaqar: {text}")
 
+    @contextmanager
+    def logs(self, *, debug: bool) -> Iterator[None]:
+        """What is logged in here is noted, a line each; the traceback after it if that is asked for."""
+        handler = _Notes(self, debug=debug)
+        logging.getLogger().addHandler(handler)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(handler)
+
     def error(self, error: BaseException, *, debug: bool) -> None:
         """Why it ended, in one line; the traceback before it if that is asked for."""
         if debug:
-            self._clear()
-            self._err.write("".join(traceback.format_exception(error)))
+            self.traceback(error)
         self._tell(f"zaqar: error: {error}")
+
+    def traceback(self, error: BaseException | None) -> None:
+        """Where an error came from."""
+        self._clear()
+        self._err.write("".join(traceback.format_exception(error)))
 
     def confirm(self, question: Callable[[], str], *, yes: bool) -> None:
         """Ask before something is lost. Raises ``CommandError`` unless the answer is yes."""
@@ -146,3 +161,18 @@ class Output:
 
     def _width(self) -> int | None:
         return shutil.get_terminal_size().columns if self._out.isatty() else None
+
+
+class _Notes(logging.Handler):
+    """Notes what is logged as a warning or worse."""
+
+    def __init__(self, output: Output, *, debug: bool) -> None:
+        super().__init__(logging.WARNING)
+        self._output = output
+        self._debug = debug
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError, ValueError):  # who logs is not to fail because nobody reads
+            self._output.note(record.getMessage())
+            if self._debug and record.exc_info:
+                self._output.traceback(record.exc_info[1])

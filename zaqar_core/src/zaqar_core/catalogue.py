@@ -148,7 +148,10 @@ class Catalogue:
     def _check_pool(self, pool: str) -> None:
         record = self._context.documents(POOLS).get("", pool)
         if record is None or decode(record.value)["deleting"]:
-            raise PoolDoesNotExist(f"no pool is called {pool!r}, or it is being made or deleted; see pools.list()")
+            raise PoolDoesNotExist(
+                f"no pool is called {pool!r}, or it is being made or deleted; create it; if pools.list() shows it, "
+                "delete it again first"
+            )
 
     def _unindex(self, pool: str, found: Record | None) -> None:
         """Delete it in this version only: a new entry has written it anew. Who deletes the pool finds what is left."""

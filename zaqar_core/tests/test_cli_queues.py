@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from zaqar_core import connect
+from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
+from zaqar_core.messages import Messages
 
 Zaqar = Callable[..., Any]
 
@@ -179,6 +181,22 @@ def test_acknowledging_lines_that_are_no_claimed_messages(zaqar: Zaqar, line: by
     assert done.code == 2
     assert done.err.startswith("zaqar: error: line 2: ")
     assert done.err.endswith("; before it, 0 messages were acknowledged\n")
+
+
+@pytest.mark.parametrize(("error", "code"), [(StorageUnavailable, 3), (OutcomeUnknown, 4)])
+def test_an_error_between_lines_says_what_was_acknowledged(
+    zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch, error: type[Exception], code: int
+) -> None:
+    post(zaqar, 1)
+    claimed = zaqar("queue", "claim", "orders", "--json").out.encode()
+
+    def fail(*given: object, **options: object) -> None:
+        raise error("no server")
+
+    monkeypatch.setattr(Messages, "bulk_delete", fail)
+    done = zaqar("queue", "ack", "orders", "-", stdin=claimed)
+    assert (done.code, done.out) == (code, "")
+    assert done.err == "zaqar: error: no server; before it, 0 messages were acknowledged\n"
 
 
 def test_acknowledging_some_and_those_of_another_claim(zaqar: Zaqar) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from zaqar_core import limits
 from zaqar_core.cli.arguments import Commands, Parser, add_page, add_queue
-from zaqar_core.cli.exits import CommandError, Exit
+from zaqar_core.cli.exits import CommandError, Exit, exit_of
 from zaqar_core.cli.lines import Line, LineError, batches, document_of
 from zaqar_core.cli.session import Session
 from zaqar_core.cli.text import Column, compact, number, seconds, words
+from zaqar_core.errors import ZaqarError
 from zaqar_core.models import Message
 
 COLUMNS = (
@@ -144,9 +145,9 @@ def _ack_lines(session: Session) -> Exit:
             refused += _bulk_delete(session, list(claims), sorted(set(claims.values())))
             total += len(claims)
             session.output.progress(f"acknowledged {number(total - len(refused), 'message')}")
-    except LineError as error:
+    except ZaqarError as error:
         done = f"before it, {number(total - len(refused), 'message')} were acknowledged"
-        raise CommandError(f"{error}; {done}", error.code) from error
+        raise CommandError(f"{error}; {done}", exit_of(error)) from error
     return _report(session, "acknowledged", total, refused)
 
 

@@ -68,10 +68,10 @@ def of_many_creators_of_a_subscription_one_gets_an_id(env: Env) -> None:
 
 @check("CAT-006")
 def no_entry_names_a_pool_that_is_gone(env: Env) -> None:
-    """Four clients keep entries while four delete pools, which are made again: no entry dangles, none is lost."""
+    """Eight clients keep entries while four delete pools, which are made again: no entry dangles, none is lost."""
     with control_plane(env) as plane:
         pools = [plane.pool() for _ in range(OWNERS + 1)]  # the last is never deleted
-        done = together(env, 8, "entries", pools=pools, slots=36)
+        done = together(env, 12, "entries", pools=pools, slots=36)
         gone, left = sum(times for times, _ in done), [kept for _, kept in done]
         env.note(f"pools went {gone} times")
         settled(env)

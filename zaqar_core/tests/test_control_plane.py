@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from zaqar_core import Storage, documents
+from zaqar_core import Storage, connect, documents
 from zaqar_core import pools as pools_module
 from zaqar_core import storage as storage_module
 from zaqar_core.errors import (
@@ -23,6 +23,7 @@ from zaqar_core.errors import (
     QueueNotMapped,
     StorageUnavailable,
 )
+from zaqar_core.flavors import Flavors
 from zaqar_core.registry import load_driver
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -333,3 +334,17 @@ def test_insert_that_others_come_before_every_time_gives_up() -> None:
         storage.catalogue.insert("q", "a")
     gate.step = lambda: None
     settle(world)
+
+
+def test_a_pool_that_another_lets_in_while_the_flavor_is_made_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    move = Flavors._move_pools
+
+    def after_another(flavors: Flavors, name: str, *pools: Any) -> None:
+        storage.pools.update("east", flavor=name)
+        move(flavors, name, *pools)
+
+    with connect("memory://let-in-meanwhile") as storage:
+        storage.pools.create("east", uri="memory://east")
+        monkeypatch.setattr(Flavors, "_move_pools", after_another)
+        assert storage.flavors.create("gold")
+        assert storage.flavors.get("gold").pools == ("east",)

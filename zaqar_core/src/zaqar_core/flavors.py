@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from zaqar_core import validation
@@ -16,6 +16,7 @@ from zaqar_core.errors import (
     FlavorDoesNotExist,
     NotPermitted,
     OutcomeUnknown,
+    PoolDoesNotExist,
     StorageError,
     ZaqarError,
 )
@@ -43,7 +44,7 @@ class Flavors:
             return False
         with begun(f"making flavor {name!r}"):
             try:
-                self._set_pools(name, members)
+                self._move_pools(name, members)  # those that others let in meanwhile stay
             except BaseException:
                 self.delete(name)
                 raise
@@ -68,7 +69,9 @@ class Flavors:
         """
         members = validation.pool_names(pools)
         with begun(f"changing flavor {name!r}"):
-            self._set_pools(self._existing(name).key, members)
+            name = self._existing(name).key
+            before = [pool.name for pool in self._pools.get_pools_by_flavor(name)]
+            self._move_pools(name, members, before)
 
     @observed("flavors.delete")
     def delete(self, name: str) -> None:
@@ -111,15 +114,19 @@ class Flavors:
         written = {capability for capabilities in pools.values() for capability in capabilities}
         return Flavor(name, tuple(pools), frozenset(one for one in Capability if one in written))
 
-    def _set_pools(self, name: str, wanted: tuple[str, ...]) -> None:
-        before = [pool.name for pool in self._pools.get_pools_by_flavor(name)]
+    def _move_pools(self, name: str, wanted: Sequence[str], before: Sequence[str] = ()) -> None:
+        """Move pools so that of ``before`` and ``wanted`` the latter are in the flavor; all back if one cannot be."""
         flavors = {pool: name for pool in before if pool not in wanted}
         flavors |= {pool: self._pools.get(pool).flavor for pool in wanted if pool not in before}
         moved: list[str] = []
         try:
             for pool in flavors:
                 moved.append(pool)
-                self._pools.update(pool, flavor=name if pool in wanted else "")
+                if pool in wanted:
+                    self._pools.update(pool, flavor=name)
+                else:
+                    with suppress(PoolDoesNotExist):  # what is gone is out, too
+                        self._pools.update(pool, flavor="")
         except BaseException as error:
             back = [self._moves_back(pool, flavors[pool]) for pool in reversed(moved)]
             if isinstance(error, ZaqarError) and not all(back):

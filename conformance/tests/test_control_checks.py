@@ -139,13 +139,13 @@ def compares_nothing(patch: pytest.MonkeyPatch) -> None:
 def does_not_restore(patch: pytest.MonkeyPatch) -> None:
     """``flavors.update`` leaves what it has moved where the rest is refused."""
 
-    def set_pools(self: flavors.Flavors, name: str, wanted: tuple[str, ...]) -> None:
+    def move_pools(self: flavors.Flavors, name: str, wanted: Sequence[str], before: Sequence[str] = ()) -> None:
         for pool in self._pools.get_pools_by_flavor(name):
             self._pools.update(pool.name, flavor="")
         for member in wanted:
             self._pools.update(member, flavor=name)
 
-    patch.setattr(flavors.Flavors, "_set_pools", set_pools)
+    patch.setattr(flavors.Flavors, "_move_pools", move_pools)
 
 
 def shows_the_uri(patch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+import trustme
 
 from zaqar_conformance.proxy import Cut, Proxy
 
@@ -140,3 +142,17 @@ def test_a_server_that_is_gone_is_a_broken_connection(upstream: Upstream) -> Non
             assert ask(client) == b""
     with pytest.raises(OSError, match=r"."), client_of(proxy):
         pass
+
+
+def test_speaks_tls_to_clients(upstream: Upstream) -> None:
+    authority = trustme.CA()
+    outside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(outside)
+    inside = ssl.create_default_context()
+    authority.configure_trust(inside)
+    with Proxy(upstream.port, tls=outside) as proxy:
+        with client_of(proxy) as plain, inside.wrap_socket(plain, server_hostname="127.0.0.1") as client:
+            assert ask(client) == b"abcabc\n"
+        with client_of(proxy) as plain:
+            assert ask(plain, b"no TLS at all\n") == b""
+        assert proxy.round_trips == 1

@@ -141,7 +141,7 @@ def test_a_port_that_is_taken_meanwhile_is_given_up_for_another(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         ports = [other.getsockname()[1], free_port()]
-        monkeypatch.setattr(servers, "free_port", lambda: ports.pop(0))
+        monkeypatch.setattr(servers, "free_port", lambda _: ports.pop(0))
         monkeypatch.setattr(servers, "accepts", lambda port: False)
         server = make(echo_command)
         # What listens there answers as well, so it is the process's end that tells.
@@ -149,6 +149,10 @@ def test_a_port_that_is_taken_meanwhile_is_given_up_for_another(
         server.start()
         assert server.port != other.getsockname()[1]
         assert ask(server.port) == b"hello\n"
+
+
+def test_a_port_may_have_to_be_low() -> None:
+    assert max(free_port(45_000) for _ in range(20)) <= 45_000
 
 
 OWNER = """

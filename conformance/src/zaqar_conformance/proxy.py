@@ -7,6 +7,7 @@ first, or after a reply.
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typing import Final, Self
 _CHUNK: Final = 64 * 1024
 _POLL: Final = 0.2
 _LISTEN: Final = 128
+_CONNECT_LIMIT: Final = 5.0
 
 
 class Cut(Enum):
@@ -34,10 +36,14 @@ class Cut(Enum):
 
 
 class Proxy:
-    """Passes connections to ``127.0.0.1:port`` on to ``host:target_port``, once entered as a context."""
+    """Passes connections to ``127.0.0.1:port`` on to ``127.0.0.1:target_port``, once entered as a context.
 
-    def __init__(self, target_port: int, host: str = "127.0.0.1") -> None:
-        self._target = (host, target_port)
+    ``tls``: clients have to speak TLS; the server behind need not.
+    """
+
+    def __init__(self, target_port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        self._target = ("127.0.0.1", target_port)
+        self._tls = tls
         self._lock = threading.Lock()
         self._round_trips = 0
         self._cuts: list[Cut] = []
@@ -99,16 +105,18 @@ class Proxy:
                 client, _ = self._listener.accept()
             except TimeoutError:
                 continue
-            try:
-                server = socket.create_connection(self._target, timeout=5)
-            except OSError:
-                client.close()
-                continue
-            link = _Link(self, client, server)
+            link = _Link(self, client)
             with self._lock:
                 self._links = [each for each in self._links if each.open]
                 self._links.append(link)
             link.start()
+
+    def _connect(self, client: socket.socket) -> tuple[socket.socket, socket.socket]:
+        """The client's connection, as it is to be used, and one to the server."""
+        if self._tls is not None:
+            client.settimeout(_CONNECT_LIMIT)
+            client = self._tls.wrap_socket(client, server_side=True)
+        return client, socket.create_connection(self._target, timeout=_CONNECT_LIMIT)
 
     def _begun(self) -> Cut | None:
         with self._lock:
@@ -119,16 +127,13 @@ class Proxy:
 class _Link:
     """One connection of a client and the one to the server that belongs to it."""
 
-    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+    def __init__(self, proxy: Proxy, client: socket.socket) -> None:
         self.open = True
         self._proxy = proxy
         self._client = client
-        self._server = server
+        self._server: socket.socket | None = None
         self._answered = True
         self._cut: Cut | None = None
-        for each in (client, server):
-            each.settimeout(None)
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -136,7 +141,7 @@ class _Link:
 
     def drop(self) -> None:
         """Break both connections."""
-        for each in (self._client, self._server):
+        for each in filter(None, (self._client, self._server)):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
@@ -144,20 +149,32 @@ class _Link:
         self._thread.join()
 
     def _serve(self) -> None:
-        replies = threading.Thread(target=self._run, args=(self._replies,), daemon=True)
-        replies.start()
-        self._run(self._requests)
-        replies.join()
-        self._client.close()
-        self._server.close()
+        try:
+            self._client, server = self._proxy._connect(self._client)
+        except OSError:
+            self._client.close()
+        else:
+            self._server = server
+            self._pump(server)
         self.open = False
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _pump(self, server: socket.socket) -> None:
+        for each in (self._client, server):
+            each.settimeout(None)
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        replies = threading.Thread(target=self._run, args=(self._replies, server), daemon=True)
+        replies.start()
+        self._run(self._requests, server)
+        replies.join()
+        self._client.close()
+        server.close()
+
+    def _run(self, work: Callable[[socket.socket], None], server: socket.socket) -> None:
         with suppress(OSError):
-            work()
+            work(server)
         self.drop()
 
-    def _requests(self) -> None:
+    def _requests(self, server: socket.socket) -> None:
         while part := self._client.recv(_CHUNK):
             if self._answered:
                 self._answered = False
@@ -165,12 +182,12 @@ class _Link:
                 if self._cut is Cut.BEFORE_REQUEST:
                     return
                 if self._cut is Cut.INSIDE_REQUEST:
-                    self._server.sendall(part[: len(part) // 2])
+                    server.sendall(part[: len(part) // 2])
                     return
-            self._server.sendall(part)
+            server.sendall(part)
 
-    def _replies(self) -> None:
-        while part := self._server.recv(_CHUNK):
+    def _replies(self, server: socket.socket) -> None:
+        while part := server.recv(_CHUNK):
             if self._proxy._delay:
                 time.sleep(self._proxy._delay)
             if self._cut is Cut.AFTER_REQUEST:

@@ -35,13 +35,22 @@ class Server:
 
     ``command``: the program and its arguments for a port. ``folder``: where it runs and keeps its files.
     ``answers``: whether the server at a port takes requests; it may raise ``OSError`` while it does not.
+    ``highest``: of the ports it may have, for one that takes another port at a distance from the first.
     """
 
-    def __init__(self, command: Callable[[int], Sequence[str]], folder: Path, answers: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        command: Callable[[int], Sequence[str]],
+        folder: Path,
+        answers: Callable[[int], bool],
+        *,
+        highest: int = 65_535,
+    ) -> None:
         self.folder = folder
         self.port = 0
         self._command = command
         self._answers = answers
+        self._highest = highest
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -63,7 +72,7 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         fixed = self.port
         for _ in range(1 if fixed else _TRIES):
-            self.port = fixed or free_port()
+            self.port = fixed or free_port(self._highest)
             if self._try_start():
                 return
             if "in use" not in self.log:  # another process may have taken the port meanwhile
@@ -129,12 +138,14 @@ class Server:
         self._process = None
 
 
-def free_port() -> int:
-    """A port of loopback that nothing listens on just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def free_port(highest: int = 65_535) -> int:
+    """A port of loopback, up to ``highest``, that nothing listens on just now."""
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port: int = listener.getsockname()[1]
+        if port <= highest:
+            return port
 
 
 def accepts(port: int) -> bool:

@@ -305,7 +305,7 @@ def test_passwords_and_rights(
         admin.execute_command(
             "ACL", "SETUSER", "app", "on", ">pw", "~app:*", "+@read", "+@write", "+@scripting", "+@connection", "+time"
         )
-        admin.execute_command("ACL", "SETUSER", "most", "on", ">pw", "~*", "+@all", "-lrange")
+        admin.execute_command("ACL", "SETUSER", "most", "on", ">pw", "~*", "+@all", "-zmscore")
     with pytest.raises(StorageUnavailable, match="right"):
         open_driver(server.port, user="reader:pw@")
     with pytest.raises(StorageUnavailable, match="right"):

@@ -70,16 +70,6 @@ def test_a_purge_leaves_nothing_but_the_clock(client: redis.Redis, driver: Redis
     assert clock.endswith(":clock")
 
 
-def test_gc_sweeps_what_a_purge_left(client: redis.Redis, driver: RedisDriver, queue: QueueKey) -> None:
-    stem = queue_stem("zaqar", queue)
-    driver.messages.post(queue, [EncodedMessage(b"1", 60)] * 5, client_id="c")
-    driver.claims.create(queue, ttl=60, grace=0, limit=2)
-    client.rename(f"{stem}:ends", f"{stem}:purged:token")  # as a purge that was cut off leaves it
-    driver.messages.post(queue, [EncodedMessage(b"1", 60)], client_id="c")
-    assert driver.gc() >= 1
-    assert not {key for key in keys_of(client, stem) if ":purged" in key or ":claim:" in key}
-
-
 def test_gc_removes_what_has_expired_in_every_queue(client: redis.Redis, driver: RedisDriver) -> None:
     queues = [QueueKey(new_id(), name) for name in NAMES[1:]]
     for queue in queues:

@@ -2,47 +2,91 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from zaqar_core.errors import InvalidOption, InvalidUri
 from zaqar_core.uri import Uri
-from zaqar_redis.options import Address, address_of, database_of, options_of
+from zaqar_redis.options import Address, Options, Place, options_of, place_of
+
+A, B = Address("a", 6379), Address("b", 7000)
+
+
+def place(text: str, **options: object) -> Place:
+    uri = Uri.parse(text, options)
+    return place_of(uri, options_of(uri))
 
 
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
-        ("redis://", Address("localhost", 6379)),
-        ("redis://example", Address("example", 6379)),
-        ("redis://user:pass@example:7000/1", Address("example", 7000)),
-        ("redis://:7000", Address("localhost", 7000)),
-        ("redis://[::1]:7000", Address("::1", 7000)),
-        ("redis://[::1]", Address("::1", 6379)),
+        ("redis://", Place("server", (Address(),))),
+        ("redis://a", Place("server", (A,))),
+        ("redis://user:pass@b:7000/1", Place("server", (B,), database=1)),
+        ("redis://:7000", Place("server", (Address("localhost", 7000),))),
+        ("redis://[::1]:7000", Place("server", (Address("::1", 7000),))),
+        ("redis://[::1]/0", Place("server", (Address("::1", 6379),))),
+        ("redis://a/15", Place("server", (A,), database=15)),
+        ("rediss://a", Place("server", (A,), tls=True)),
+        ("redis+unix:///run/redis.sock", Place("server", (Address(path="/run/redis.sock"),))),
+        ("redis+unix:///a%20b?database=3", Place("server", (Address(path="/a b"),), database=3)),
+        ("redis+sentinel://a,b:7000/main", Place("sentinel", (Address("a", 26379), B), service="main")),
+        ("rediss+sentinel://b:7000/main/2", Place("sentinel", (B,), tls=True, service="main", database=2)),
+        ("redis+cluster://a,b:7000", Place("cluster", (A, B))),
+        ("rediss+cluster://a/0", Place("cluster", (A,), tls=True)),
     ],
 )
-def test_hosts_and_ports(uri: str, expected: Address) -> None:
-    assert address_of(Uri.parse(uri)) == expected
+def test_what_uris_point_at(uri: str, expected: Place) -> None:
+    assert place(uri) == expected
 
 
-@pytest.mark.parametrize("uri", ["redis://a:b", "redis://a:0", "redis://a:65536", "redis://a,b", "redis://a:"])
-def test_what_is_no_host_and_port(uri: str) -> None:
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("redis://a:b", "redis://a:0", "redis://a:65536", "redis://a,b", "redis://a:", "redis://::1:7000"),
+        *("redis://a/x", "redis://a/-1", "redis://a/1/2", "redis://a/%D9%A1", "redis://a/1111111111"),
+        *("redis+unix://a/b", "redis+unix://", "redis+unix:///", "redis+unix:///a%00b"),
+        *("redis+sentinel://a", "redis+sentinel://a/main/x", "redis+sentinel://a:x/main"),
+        "redis+cluster://a/1",
+    ],
+)
+def test_what_points_at_nothing(uri: str) -> None:
     with pytest.raises(InvalidUri):
-        address_of(Uri.parse(uri))
+        place(uri)
 
 
 def test_an_address_shows_as_it_is_written() -> None:
     assert [str(Address("a", 1)), str(Address("::1", 2)), str(Address(path="/x"))] == ["a:1", "[::1]:2", "/x"]
 
 
-@pytest.mark.parametrize(("path", "number"), [("", 0), ("/", 0), ("/0", 0), ("/15", 15)])
-def test_the_path_is_the_number_of_the_database(path: str, number: int) -> None:
-    assert database_of(Uri.parse(f"redis://a{path}")) == number
+@pytest.mark.parametrize(
+    ("uri", "option"),
+    [
+        ("redis://a", "database"),
+        ("redis://a", "tls_ca"),
+        ("redis+unix:///a", "tls_verify"),
+        ("redis+cluster://a", "sentinel_username"),
+        ("rediss://a", "sentinel_password"),
+    ],
+)
+def test_options_of_other_schemes_are_refused(uri: str, option: str) -> None:
+    with pytest.raises(InvalidOption, match=f"{option} is for"):
+        options_of(Uri.parse(uri, {option: 1}))
 
 
-@pytest.mark.parametrize("path", ["/x", "/-1", "/1/2", "/\u0661", "/1111111111"])
-def test_other_paths_are_refused(path: str) -> None:
-    with pytest.raises(InvalidUri):
-        database_of(Uri.parse(f"redis://a{path}"))
+def test_files_of_tls(tmp_path: Path) -> None:
+    path = tmp_path / "file.pem"
+    for option in ("tls_ca", "tls_cert", "tls_key"):
+        with pytest.raises(InvalidOption, match=f"{option}=.*no file"):
+            options_of(Uri.parse("rediss://a", {option: str(path)}))
+    path.touch()
+    for option in ("tls_cert", "tls_key"):
+        with pytest.raises(InvalidOption, match="both"):
+            options_of(Uri.parse("rediss://a", {option: str(path)}))
+    text = str(path)
+    options = options_of(Uri.parse(f"rediss://a?tls_cert={text}&tls_key={text}&tls_verify=false&tls_ca={text}"))
+    assert options == Options(tls_cert=text, tls_key=text, tls_verify=False, tls_ca=text)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
 from zaqar_redis import scripts
-from zaqar_redis.packing import claim_and_count, message_of, messages_of
+from zaqar_redis.packing import Holder, claim_of, holder_of, message_of, messages_of
 from zaqar_redis.queues import Queues
 from zaqar_redis.units import is_id, new_ids, to_ms, to_us
 
@@ -27,10 +27,11 @@ class RedisClaims(ClaimController):
         lives_until = now + to_us(ttl) + to_us(grace)
         messages: list[StoredMessage] = []
         exhausted: list[StoredMessage] = []
-        for message_id, expiry, holder, packed in zip(ids, *columns, strict=True):
-            _, count = claim_and_count(holder)
-            message = message_of(now, message_id.decode(), max(int(expiry), lives_until), claim_id, count + 1, packed)
-            used_up = max_claim_count is not None and count >= max_claim_count
+        for message_id, packed_holder, packed in zip(ids, *columns, strict=True):
+            before = holder_of(packed_holder)
+            holder = Holder(claim_id, max(before.lives_until, lives_until), before.claim_count + 1)
+            message = message_of(now, message_id.decode(), holder, packed)
+            used_up = max_claim_count is not None and before.claim_count >= max_claim_count
             (exhausted if used_up else messages).append(message)
         return StoredClaim(claim_id, to_ms(ttl) / 1000, 0.0, messages, exhausted)
 
@@ -40,10 +41,10 @@ class RedisClaims(ClaimController):
         now, *found = self._queues.run(scripts.CLAIMED, queue, claim_id)
         if not found:
             return None
-        facts, ids, expiries, holders, bodies = found
-        _, began, ttl = map(int, facts.split(b":"))
-        messages = messages_of(now, ids, expiries, holders, bodies, claimed=ids)
-        return StoredClaim(claim_id, ttl / 1_000_000, (now - began) / 1_000_000, messages)
+        facts, ids, holders, bodies = found
+        claim = claim_of(facts)
+        messages = messages_of(now, ids, holders, [facts] * len(ids), bodies)
+        return StoredClaim(claim_id, claim.ttl / 1_000_000, (now - claim.began) / 1_000_000, messages)
 
     def update(self, queue: QueueKey, claim_id: str, *, ttl: float, grace: float) -> bool:
         return is_id(claim_id) and bool(self._queues.run(scripts.RENEW, queue, claim_id, to_us(ttl), to_us(grace)))

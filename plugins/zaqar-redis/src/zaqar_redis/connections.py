@@ -34,11 +34,23 @@ class RedisConnection(Protocol):
 
 
 class Connections:
-    """At most ``limit`` connections, which ``make`` makes, unconnected. ``where``: the server, for error messages."""
+    """At most ``limit`` connections to one server, called ``where`` in error messages.
 
-    def __init__(self, make: Callable[[], RedisConnection], where: str, *, limit: int) -> None:
+    ``make`` makes one, unconnected, by a deadline; ``check`` looks whether one just connected will do. Both raise
+    redis-py's errors.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[float], RedisConnection],
+        where: str,
+        *,
+        limit: int,
+        check: Callable[[RedisConnection], None] | None = None,
+    ) -> None:
         self.where = where
         self._make = make
+        self._check = check
         self._limit = limit
         self._closed = False
         self._start()
@@ -105,13 +117,17 @@ class Connections:
             connection.disconnect()
 
     def _connect(self, deadline: float) -> RedisConnection:
-        connection = self._make()
-        left = max(_LEAST, deadline - time.monotonic())
-        connection.socket_connect_timeout = connection.socket_timeout = left
+        connection = None
         try:
+            connection = self._make(deadline)
+            left = max(_LEAST, deadline - time.monotonic())
+            connection.socket_connect_timeout = connection.socket_timeout = left
             connection.connect()
+            if self._check is not None:
+                self._check(connection)
         except (theirs.RedisError, OSError) as error:
-            connection.disconnect()
+            if connection is not None:
+                connection.disconnect()
             raise errors.not_connected(error, self.where) from error
         return connection
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, ClassVar, Final, Self
-
-import redis
+from typing import ClassVar, Final, Self
 
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
 from zaqar_core.errors import IncompatibleStorage
 from zaqar_core.uri import Uri
-from zaqar_redis import facts, scripts, sweep
+from zaqar_redis import connect, facts, scripts, sweep
 from zaqar_redis.claims import RedisClaims
-from zaqar_redis.connections import Connections, RedisConnection
 from zaqar_redis.facts import Facts
 from zaqar_redis.messages import RedisMessages
-from zaqar_redis.options import Address, Options, address_of, database_of, options_of
+from zaqar_redis.options import options_of
 from zaqar_redis.queues import Queues
 from zaqar_redis.records import RedisRecords
 from zaqar_redis.server import Server
@@ -29,7 +25,7 @@ LAYOUT: Final = b"1"
 
 
 class RedisDriver(Driver):
-    """Both planes in one database of a Redis or Valkey server."""
+    """Both planes in one database of a Redis or Valkey server, or in a cluster of them."""
 
     contract = 1
     possible_capabilities: ClassVar[frozenset[Capability]] = frozenset(
@@ -71,10 +67,11 @@ class RedisDriver(Driver):
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
         deadline = time.monotonic() + connect_timeout
         options = options_of(uri)
-        make = partial(_make, uri, options, address_of(uri), database_of(uri))
-        server = Server(Connections(make, str(address_of(uri)), limit=options.max_connections), timeout=timeout)
+        server = Server(connect.topology(uri, options), timeout=timeout)
         try:
             found = facts.read(server, deadline)
+            if not server.clustered:
+                facts.ensure_alone(found)
             _ensure_layout(server, options.prefix, deadline)
         except BaseException:
             server.close()
@@ -86,10 +83,13 @@ class RedisDriver(Driver):
         return self._capabilities
 
     def ping(self) -> None:
-        self._queues.server.command("PING")
+        server, deadline = self._queues.server, self._queues.deadline()
+        for each in server.primaries(deadline):
+            server.command("PING", on=each, deadline=deadline)
 
     def health(self) -> Mapping[str, object]:
-        return self.facts().shown()
+        first, *others = [each.shown() for each in self.facts()]
+        return {"servers": [first, *others]} if others else first
 
     def gc(self) -> int:
         return sweep.everything(self._queues, self._queues.deadline())
@@ -97,22 +97,9 @@ class RedisDriver(Driver):
     def close(self) -> None:
         self._queues.server.close()
 
-    def facts(self) -> Facts:
-        """How the server is set up now."""
+    def facts(self) -> list[Facts]:
+        """How the servers are set up now."""
         return facts.read(self._queues.server, self._queues.deadline())
-
-
-def _make(uri: Uri, options: Options, address: Address, database: int) -> RedisConnection:
-    make: Any = redis.Connection
-    connection: RedisConnection = make(
-        host=address.host,
-        port=address.port,
-        db=database,
-        username=uri.username,
-        password=uri.password,
-        protocol=options.protocol,
-    )
-    return connection
 
 
 def _ensure_layout(server: Server, prefix: str, deadline: float) -> None:

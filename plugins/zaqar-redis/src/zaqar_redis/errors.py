@@ -34,7 +34,7 @@ _REMEDIES: Final = {
     "TRYAGAIN": "the cluster is moving this queue's slot; try again when it has",
     "READONLY": "the server is a read-only replica; point the URI at the primary, or use Sentinel",
     "MOVED": "the server is a node of a cluster, and another node has these keys; write redis+cluster://...",
-    "ASK": "the server is a node of a cluster, and another node has these keys; write redis+cluster://...",
+    "ASK": "the cluster is moving this queue's slot; try again when it has",
     "CROSSSLOT": "the server wants all keys in one slot; write redis+cluster://... if it is a cluster",
     "NOREPLICAS": "the server has fewer replicas than min-replicas-to-write asks for; bring them back",
     "MISCONF": "the server cannot write its data to the disk and refuses changes; see its log",
@@ -43,7 +43,8 @@ _REMEDIES: Final = {
     "NOAUTH": "the server asks for a password; write it into the URI",
     "EXECABORT": "see the cause",
 }
-_TRANSIENT: Final = frozenset({"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"})
+_KNOWN: Final = frozenset({"OOM", "WRONGTYPE", *_REMEDIES})
+_TRANSIENT: Final = frozenset({"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ASK"})
 
 
 REPLIES: Final = (theirs.ResponseError, theirs.AuthenticationError, theirs.BusyLoadingError)
@@ -54,8 +55,16 @@ class TryAgain(StorageUnavailable):
     """It did not work just now, and may be tried again at once. Nothing happened."""
 
 
+class NotConnected(StorageUnavailable):
+    """The server cannot be reached. Nothing happened."""
+
+
 class NotAllowed(StorageUnavailable):
     """The user has no right to do it. Nothing happened."""
+
+
+class NoCluster(StorageUnavailable):
+    """The server belongs to no cluster."""
 
 
 class NotThisServer(StorageUnavailable):
@@ -66,7 +75,7 @@ def not_connected(error: Exception, where: str) -> StorageError:
     """What to raise ``from error`` where no connection was made."""
     if isinstance(error, REPLIES):
         return refused(error, where)
-    return StorageUnavailable(
+    return NotConnected(
         f"{where} cannot be reached; check that the server runs, and the URI. Nothing was done. {error}"
     )
 
@@ -95,6 +104,8 @@ def refused(error: Exception, where: str) -> StorageError:
         return StorageFull(
             f"the server has reached its maxmemory; raise it, or delete messages. Nothing was written. {text}"
         )
+    if "cluster support disabled" in said:
+        return NoCluster(f"the server is no node of a cluster; write redis:// or rediss://. {text}")
     if code == "WRONGTYPE":
         return IncompatibleStorage(f"a key of this driver holds something else; choose another prefix. {text}")
     if code in _REMEDIES:
@@ -105,14 +116,14 @@ def refused(error: Exception, where: str) -> StorageError:
 def _kind(code: str) -> type[StorageUnavailable]:
     if code in _TRANSIENT:
         return TryAgain
-    if code in ("READONLY", "MOVED", "ASK"):
+    if code in ("READONLY", "MOVED"):
         return NotThisServer
     return NotAllowed if code == "NOPERM" else StorageUnavailable
 
 
 def _code(error: Exception, said: str) -> str:
     found = _CODE.match(said)
-    code = found[0] if found and found[0] != "ERR" else ""
+    code = found[0] if found and found[0] in _KNOWN else ""
     for kind, name in _CODES.items():
         if isinstance(error, kind) and not code:
             code = "NOAUTH" if name == "WRONGPASS" and "required" in said.lower() else name

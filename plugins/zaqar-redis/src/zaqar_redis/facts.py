@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from zaqar_core.capabilities import Capability
-from zaqar_core.errors import IncompatibleStorage
+from zaqar_core.errors import IncompatibleStorage, InvalidUri
+from zaqar_redis.connections import Connections
 from zaqar_redis.errors import NotAllowed
 from zaqar_redis.server import Server
 
@@ -60,17 +61,31 @@ class Facts:
         }
 
 
-def read(server: Server, deadline: float) -> Facts:
-    """Raises ``IncompatibleStorage`` for a server that is too old."""
-    facts = Facts(_read_info(server, deadline), _read_config(server, deadline))
+def read(server: Server, deadline: float) -> list[Facts]:
+    """Of each server that holds keys. Raises ``IncompatibleStorage`` if one is too old."""
+    return [_read(server, each, deadline) for each in server.primaries(deadline)]
+
+
+def ensure_alone(servers: Sequence[Facts]) -> None:
+    """Raises ``InvalidUri`` for a node of a cluster, which would take keys for others than its own."""
+    if any(facts.info.get("cluster_enabled") == "1" for facts in servers):
+        raise InvalidUri("the server is a node of a cluster; write redis+cluster:// or rediss+cluster://")
+
+
+def _read(server: Server, on: Connections, deadline: float) -> Facts:
+    facts = Facts(_read_info(server, on, deadline), _read_config(server, on, deadline))
     known = facts.info.get("redis_version", "")  # of Valkey that of Redis that it is compatible with
     if known and tuple(map(int, known.split(".")[:2])) < OLDEST:
         raise IncompatibleStorage(f"the server is Redis {known}; this driver needs 6.2 or later, or Valkey")
     return facts
 
 
-def missing(facts: Facts) -> frozenset[Capability]:
-    """The guarantees that a server set up like this cannot keep."""
+def missing(servers: Sequence[Facts]) -> frozenset[Capability]:
+    """The guarantees that servers set up like this cannot keep."""
+    return frozenset[Capability]().union(*map(_missing, servers))
+
+
+def _missing(facts: Facts) -> set[Capability]:
     lost = set()
     keeps = facts.evicts is False
     if not keeps:
@@ -80,7 +95,7 @@ def missing(facts: Facts) -> frozenset[Capability]:
         lost.add(Capability.PERSISTENT)
     if not logged or durability_gaps(facts):
         lost.add(Capability.DURABILITY)
-    return frozenset(lost)
+    return lost
 
 
 def durability_gaps(facts: Facts) -> list[str]:
@@ -93,19 +108,19 @@ def durability_gaps(facts: Facts) -> list[str]:
     ]
 
 
-def _read_info(server: Server, deadline: float) -> dict[str, str]:
+def _read_info(server: Server, on: Connections, deadline: float) -> dict[str, str]:
     try:
-        text = server.command("INFO", deadline=deadline).decode("utf-8", "replace")
+        text = server.command("INFO", on=on, deadline=deadline).decode("utf-8", "replace")
     except NotAllowed:
         return {}
     lines = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
     return {name: value for name, colon, value in lines if colon}
 
 
-def _read_config(server: Server, deadline: float) -> dict[str, str]:
+def _read_config(server: Server, on: Connections, deadline: float) -> dict[str, str]:
     try:
         # One pattern for the three that matter: Redis 6.2 takes no list.
-        reply: Any = server.command("CONFIG", "GET", "*append*", deadline=deadline)
+        reply: Any = server.command("CONFIG", "GET", "*append*", on=on, deadline=deadline)
     except NotAllowed:
         return {}
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)

@@ -19,8 +19,8 @@ from zaqar_core.contract import (
 )
 from zaqar_core.errors import InvalidMarker, StorageError
 from zaqar_core.models import MessageRef, QueueStats
-from zaqar_redis import scripts, sweep
-from zaqar_redis.packing import messages_of, packed_client, packed_rest
+from zaqar_redis import scripts
+from zaqar_redis.packing import holder_of, message_of, messages_of, packed_client, packed_rest
 from zaqar_redis.queues import Queues
 from zaqar_redis.units import is_id, new_ids, to_us
 
@@ -48,7 +48,9 @@ class RedisMessages(MessageController):
         client = packed_client(client_id)
         arguments: list[Any] = []
         for message_id, (body, ttl, delay, headers, dedup_id) in zip(ids, messages, strict=True):
-            arguments += (message_id, to_us(ttl), to_us(delay), dedup_id or "", client + packed_rest(headers, body))
+            ttl_us = to_us(ttl)
+            packed = client + packed_rest(ttl_us, headers, body)
+            arguments += (message_id, ttl_us, to_us(delay), dedup_id or "", packed)
         deadline = self._queues.deadline()
         settled, known = self._queues.run(scripts.POST, queue, *arguments, deadline=deadline)
         for index, message_id in zip(known[::2], known[1::2], strict=True):
@@ -61,14 +63,18 @@ class RedisMessages(MessageController):
         ids = [message_id for message_id in dict.fromkeys(message_ids) if is_id(message_id)]
         if not ids:
             return []
-        now, expiries, *columns = self._queues.run(scripts.GET, queue, *ids)
-        found = [index for index, expiry in enumerate(expiries) if expiry is not None]
-        return messages_of(
-            now,
-            [ids[index].encode() for index in found],
-            [expiries[index] for index in found],
-            *([column[index] for index in found] for column in columns),
-        )
+        found: list[StoredMessage] = []
+        deadline = self._queues.deadline()
+        while ids:  # again where all would make one reply too large
+            now, holders, claims, bodies = self._queues.run(scripts.GET, queue, *ids, deadline=deadline)
+            claims = claims or [None] * len(ids)
+            found += (
+                message_of(now, message_id, holder_of(holder, claim), body)
+                for message_id, holder, claim, body in zip(ids, holders, claims, bodies, strict=False)
+                if body is not None
+            )
+            ids = ids[len(bodies) :]
+        return found
 
     def list(
         self,
@@ -92,10 +98,10 @@ class RedisMessages(MessageController):
         deadline, state = self._queues.deadline(), _UNKNOWN
         while state == _UNKNOWN:
             wanted = limit + 1 - len(items)
-            now, state, *place, ids, expiries, holders, bodies, claimed, found = self._queues.run(
+            now, state, *place, ids, holders, claims, bodies, found = self._queues.run(
                 scripts.LIST, queue, wanted, *place, *shown, deadline=deadline
             )
-            items += messages_of(now, ids, expiries, holders, bodies, claimed)
+            items += messages_of(now, ids, holders, claims, bodies)
             positions += found
         if len(items) <= limit:
             return StoredPage(items, _marker(*place), more=False)
@@ -117,23 +123,19 @@ class RedisMessages(MessageController):
         return {ids[index]: _REASONS[reason] for index, reason in zip(refused[::2], refused[1::2], strict=True)}
 
     def pop(self, queue: QueueKey, *, limit: int) -> Sequence[StoredMessage]:
-        return messages_of(*self._queues.run(scripts.POP, queue, limit))
+        now, ids, holders, bodies = self._queues.run(scripts.POP, queue, limit)
+        return messages_of(now, ids, holders, [], bodies)
 
     def stats(self, queue: QueueKey) -> QueueStats:
         now, free, claimed, delayed, *ends = self._queues.run(scripts.STATS, queue)
         refs = [
-            MessageRef(message_id.decode(), (now - int(posted)) / 1_000_000)
+            MessageRef(message_id.decode(), (now - posted) / 1_000_000)
             for message_id, posted in zip(ends[::2], ends[1::2], strict=True)
         ]
         return QueueStats(free, claimed, delayed, free + claimed + delayed, *refs)
 
     def purge(self, queue: QueueKey) -> None:
-        deadline = self._queues.deadline()
-        [token] = new_ids(1)
-        if self._queues.run(scripts.PURGE, queue, token, deadline=deadline):
-            # The queue is empty from here on. What is left of its claims is swept now, or by gc.
-            with contextlib.suppress(StorageError):
-                sweep.purged(self._queues, self._queues.stem(queue), token, deadline - self._queues.timeout / 2)
+        self._queues.run(scripts.PURGE, queue)
 
     def _settle(self, queue: QueueKey, steps: int, deadline: float) -> None:
         """Enough for as many to go as came, so that a queue which nobody reads does not grow for ever."""

@@ -1,33 +1,59 @@
-"""Where the server is and how to speak to it, read from the URI."""
+"""Where the servers are and how to speak to them, read from the URI."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Final, Literal
 
 from zaqar_core.errors import InvalidOption, InvalidUri
 from zaqar_core.uri import Uri, read_options
 
-DEFAULT_PORT: Final = 6379
+REDIS_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
 MOST_CONNECTIONS: Final = 10_000
 
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
+_TLS: Final = ("rediss", "rediss+sentinel", "rediss+cluster")
+_SENTINEL: Final = ("redis+sentinel", "rediss+sentinel")
+_ONLY: Final[Mapping[str, Sequence[str]]] = {
+    "database": ("redis+unix",),
+    "sentinel_username": _SENTINEL,
+    "sentinel_password": _SENTINEL,
+    "tls_ca": _TLS,
+    "tls_cert": _TLS,
+    "tls_key": _TLS,
+    "tls_verify": _TLS,
+}
+"""Options that only some schemes take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of a ``redis:`` URI.
+    """Options of the URI.
 
     ``prefix``: what the names of all keys start with; queues under another prefix are other queues.
     ``protocol``: of the two that Redis speaks, RESP2 or RESP3.
-    ``max_connections``: how many operations one driver has under way at once; further ones wait.
+    ``max_connections``: how many operations one driver has under way at one server; further ones wait.
+    ``database``: its number, for ``redis+unix``; else it is the path.
+    ``sentinel_username``, ``sentinel_password``: of the Sentinels, if they ask.
+    ``tls_ca``: a file with the certificates to trust, "" for those of the system. ``tls_cert``, ``tls_key``: files with
+    the client's certificate and key. ``tls_verify``: whether the server's certificate and host name are checked.
     """
 
     prefix: str = "zaqar"
     protocol: Literal[2, 3] = 2
     max_connections: int = 64
+    database: int = 0
+    sentinel_username: str = ""
+    sentinel_password: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_verify: bool = True
 
     def __post_init__(self) -> None:
         if not _PREFIX.fullmatch(self.prefix):
@@ -38,6 +64,8 @@ class Options:
             raise InvalidOption(
                 f"option max_connections={self.max_connections} is outside 1 to {MOST_CONNECTIONS}; choose one inside"
             )
+        if self.database < 0:
+            raise InvalidOption(f"option database={self.database} is below 0; write the number of a database")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,44 +73,94 @@ class Address:
     """One server: ``host`` and ``port``, or the ``path`` of a Unix socket."""
 
     host: str = "localhost"
-    port: int = DEFAULT_PORT
+    port: int = REDIS_PORT
     path: str = ""
 
     def __str__(self) -> str:
         return self.path or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a URI points at. ``kind``: one server, Sentinels that know of one, or a cluster; ``addresses``: of these.
+
+    ``service``: what the Sentinels call the server. ``database``: its number there.
+    """
+
+    kind: Literal["server", "sentinel", "cluster"]
+    addresses: tuple[Address, ...]
+    tls: bool = False
+    service: str = ""
+    database: int = 0
+
+
 def options_of(uri: Uri) -> Options:
     """Raises ``InvalidOption``."""
-    return read_options(Options, uri)
+    options = read_options(Options, uri)
+    for field in fields(options):
+        schemes = _ONLY.get(field.name, (uri.scheme,))
+        if field.name in uri.options and uri.scheme not in schemes:
+            raise InvalidOption(f"option {field.name} is for {' and '.join(schemes)}; leave it out of {uri.scheme}://")
+    for name in ("tls_ca", "tls_cert", "tls_key"):
+        path = getattr(options, name)
+        if path and not Path(path).is_file():
+            raise InvalidOption(f"option {name}={path!r} is no file; write the path of a PEM file")
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise InvalidOption("of the options tls_cert and tls_key only one is given; give both, or none")
+    return options
 
 
-def address_of(uri: Uri) -> Address:
-    """The server of a ``redis:`` URI. Raises ``InvalidUri``."""
+def place_of(uri: Uri, options: Options) -> Place:
+    """Raises ``InvalidUri``."""
+    kind = uri.scheme.partition("+")[2]
+    tls = uri.scheme.startswith("rediss")
+    if kind == "unix":
+        return Place("server", (_socket_of(uri),), database=options.database)
+    if kind == "sentinel":
+        service, _, database = uri.path.strip("/").partition("/")
+        if not service:
+            raise InvalidUri(f"{uri} names no primary; write redis+sentinel://host:{SENTINEL_PORT}/NAME/0")
+        return Place("sentinel", _addresses_of(uri, SENTINEL_PORT), tls, service, _number(uri, database))
+    if kind == "cluster":
+        if uri.path.strip("/") not in ("", "0"):
+            raise InvalidUri(f"{uri}: a cluster has no databases but 0; leave the path out")
+        return Place("cluster", _addresses_of(uri, REDIS_PORT), tls)
     if "," in uri.hosts:
-        raise InvalidUri(f"{uri} names several servers; write one: redis://host:6379/0")
-    return read_address(uri.hosts, DEFAULT_PORT)
+        raise InvalidUri(f"{uri} names several servers; write one, or redis+sentinel:// or redis+cluster://")
+    return Place("server", _addresses_of(uri, REDIS_PORT), tls, database=_number(uri, uri.path.strip("/")))
 
 
-def read_address(text: str, default_port: int) -> Address:
-    """``host``, ``host:port`` or ``[address]:port``; without a host it is this machine. Raises ``InvalidUri``."""
+def _addresses_of(uri: Uri, default_port: int) -> tuple[Address, ...]:
+    return tuple(_address(text, default_port) for text in uri.hosts.split(","))
+
+
+def _address(text: str, default_port: int) -> Address:
+    """``host``, ``host:port`` or ``[address]:port``; without a host it is this machine."""
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, str(default_port)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise InvalidUri(f"{text!r} is no host and port; write an IPv6 address in brackets: [::1]:6379")
+        raise InvalidUri(f"{text!r} is no host and port; write an IPv6 address in brackets: [::1]:{default_port}")
     if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         raise InvalidUri(f"{text!r} has no port from 1 to 65535; write for example host:{default_port}")
     return Address(host or "localhost", int(port))
 
 
-def database_of(uri: Uri) -> int:
-    """The number of the database in the path; 0 if there is none. Raises ``InvalidUri``."""
-    text = uri.path.strip("/")
+def _socket_of(uri: Uri) -> Address:
+    if uri.hosts:
+        raise InvalidUri(f"{uri} has a host; write the path behind three slashes: redis+unix:///run/redis.sock")
+    if uri.path in ("", "/"):
+        raise InvalidUri(f"{uri} names no socket; write its path behind three slashes: redis+unix:///run/redis.sock")
+    if "\0" in uri.path:
+        raise InvalidUri(f"{uri.path!r} cannot be the name of a file; remove the %00")
+    return Address(path=uri.path)
+
+
+def _number(uri: Uri, text: str) -> int:
     if not text:
         return 0
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise InvalidUri(f"the path {uri.path!r} is no number of a database; write for example redis://host:6379/0")
+        raise InvalidUri(f"{text!r} in {uri} is no number of a database; write for example redis://host:6379/0")
     return int(text)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
 
 from zaqar_core.contract import NO_HEADERS, StoredMessage
 
-_ID_LENGTH: Final = 12
+_ID_ENDS: Final = 12
+_MOMENT_ENDS: Final = 19
+_NO_CLAIM: Final = b"." * _ID_ENDS
 
 
 def packed_client(client_id: str) -> bytes:
@@ -18,16 +20,13 @@ def packed_client(client_id: str) -> bytes:
     return packed
 
 
-def packed_rest(headers: Mapping[str, str], body: bytes) -> bytes:
-    """What follows the client in a stored message. The script puts the moment of the post in front."""
-    packed_body: bytes = msgpack.packb(body)
-    if not headers:
-        return _NO_HEADERS + packed_body
-    packed_headers: bytes = msgpack.packb(dict(headers))
-    return packed_headers + packed_body
+def packed_rest(ttl: int, headers: Mapping[str, str], body: bytes) -> bytes:
+    """What follows the client in a stored message. The script puts the moment of the post in front of both.
 
-
-_NO_HEADERS: Final[bytes] = msgpack.packb(None)
+    ``ttl``: in microseconds.
+    """
+    packed: bytes = msgpack.packb(ttl) + msgpack.packb(dict(headers) or None) + msgpack.packb(body)
+    return packed
 
 
 def packed_document(nonce: str, value: bytes) -> bytes:
@@ -45,29 +44,25 @@ def document_of(packed: bytes) -> tuple[str, bytes]:
 def messages_of(
     now: int,
     ids: Sequence[bytes],
-    expiries: Sequence[bytes],
     holders: Sequence[bytes | None],
+    claims: Sequence[bytes | None],
     bodies: Sequence[bytes],
-    claimed: Sequence[bytes | None] = (),
 ) -> list[StoredMessage]:
-    """The messages of a reply. ``claimed``: of each, whether a claim holds it; empty: none does."""
-    messages = []
-    for index, (message_id, expiry, holder, packed) in enumerate(zip(ids, expiries, holders, bodies, strict=True)):
-        claim_id = holder[:_ID_LENGTH].decode() if holder and claimed and claimed[index] is not None else None
-        count = int(holder[_ID_LENGTH:]) if holder else 0
-        messages.append(message_of(now, message_id.decode(), int(expiry), claim_id, count, packed))
-    return messages
+    """The messages of a reply. ``claims``: of each what is known of the claim that holds it; empty if none is held."""
+    return [
+        message_of(now, message_id.decode(), holder_of(holder, claim), packed)
+        for message_id, holder, claim, packed in zip(ids, holders, claims or [None] * len(ids), bodies, strict=True)
+    ]
 
 
-def message_of(
-    now: int, message_id: str, expiry: int, claim_id: str | None, count: int, packed: bytes
-) -> StoredMessage:
-    """One message. ``now``, ``expiry``: in microseconds."""
-    posted, client_id, headers, body = unpacked(packed)
+def message_of(now: int, message_id: str, holder: Holder, packed: bytes) -> StoredMessage:
+    """One message. ``now``: in microseconds."""
+    claim_id, lives_until, count = holder
+    posted, client_id, ttl, headers, body = msgpack.unpackb(packed)
     return StoredMessage(
         message_id,
         body,
-        (expiry - posted) // 1000 / 1000,
+        max(ttl, lives_until - posted) // 1000 / 1000,
         (now - posted) / 1_000_000,
         client_id,
         claim_id,
@@ -76,11 +71,37 @@ def message_of(
     )
 
 
-def unpacked(packed: bytes) -> Any:
-    """Moment of the post, client, headers, body."""
-    return msgpack.unpackb(packed, strict_map_key=False)
+class Holder(NamedTuple):
+    """What is known of a message's claims: the one that holds it, until when claims let it live, how many took it."""
+
+    claim_id: str | None
+    lives_until: int
+    claim_count: int
 
 
-def claim_and_count(holder: bytes | None) -> tuple[str, int]:
-    """The last claim that took a message ("" if none did), and how many did."""
-    return (holder[:_ID_LENGTH].decode(), int(holder[_ID_LENGTH:])) if holder else ("", 0)
+_NEVER_CLAIMED: Final = Holder(None, 0, 0)
+
+
+def holder_of(packed: bytes | None, claim: bytes | None = None) -> Holder:
+    """As the server stores it; None for a message that was never claimed. ``claim``: of the claim that holds it."""
+    if packed is None:
+        return _NEVER_CLAIMED
+    claim_id = packed[:_ID_ENDS]
+    lives_until = int.from_bytes(packed[_ID_ENDS:_MOMENT_ENDS])
+    if claim is not None:
+        lives_until = max(lives_until, claim_of(claim).lives_until)
+    return Holder(None if claim_id == _NO_CLAIM else claim_id.decode(), lives_until, int(packed[_MOMENT_ENDS:]))
+
+
+class Claim(NamedTuple):
+    """What is known of a claim; times in microseconds."""
+
+    messages: int
+    began: int
+    ttl: int
+    lives_until: int
+
+
+def claim_of(packed: bytes) -> Claim:
+    """As the server stores it."""
+    return Claim(*map(int, packed.split(b":")))

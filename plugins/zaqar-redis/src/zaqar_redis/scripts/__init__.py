@@ -22,19 +22,31 @@ class Effect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script as the server gets it."""
+    """A script as the server gets it. ``keys``: what all keys that it may touch are called behind their stem."""
 
     name: str
     text: str
     sha: str
     effect: Effect
+    keys: tuple[str, ...] = ()
+
+
+KEYS: Final = {
+    "queue": (
+        *("clock", "order", "claimed", "expiry", "bodies", "holders", "claims", "members", "ends"),
+        *("dedup", "dedup-ends"),
+    ),
+    "space": ("names", "versions", "values", "ends"),
+    "open": ("check",),
+}
+"""By the script that begins with them."""
 
 
 def _script(*names: str, effect: Effect = Effect.NONE) -> Script:
     """The files of these names, one behind the other."""
     text = "\n".join(files(__name__).joinpath(f"{name}.lua").read_text("utf-8") for name in names)
-    *_, name = names
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), effect)
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(names[-1], text, sha, effect, KEYS[names[0]])
 
 
 OPEN: Final = _script("open")
@@ -42,12 +54,11 @@ OPEN: Final = _script("open")
 POST: Final = _script("queue", "post", effect=Effect.ONCE)
 GET: Final = _script("queue", "get")
 LIST: Final = _script("queue", "list")
-FIRST: Final = _script("queue", "first")
-STATS: Final = _script("queue", "stats")
+FIRST: Final = _script("queue", "ends", "first")
+STATS: Final = _script("queue", "ends", "stats")
 DELETE: Final = _script("queue", "delete", effect=Effect.REPEATABLE)
 POP: Final = _script("queue", "pop", effect=Effect.ONCE)
 PURGE: Final = _script("queue", "purge", effect=Effect.REPEATABLE)
-SWEEP: Final = _script("queue", "sweep")
 SETTLE: Final = _script("queue", "settle")
 CLAIM: Final = _script("queue", "claim", effect=Effect.ONCE)
 CLAIMED: Final = _script("queue", "claimed")

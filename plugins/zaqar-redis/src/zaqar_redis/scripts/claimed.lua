@@ -1,4 +1,5 @@
--- ARGV: a claim's id. Returns now, its facts and, of the messages it holds, ids, expiries, holders and bodies.
+-- ARGV: a claim's id. Returns now, its facts and, of the messages it holds, ids, holders and bodies, which fit into a
+-- reply since they did when they were claimed.
 if not settle() then
   return false
 end
@@ -7,12 +8,5 @@ local facts = redis.call('HGET', CLAIMS, ARGV[1])
 if not facts then
   return { now }
 end
-local held = held_by(ARGV[1], redis.call('LRANGE', claim_list(ARGV[1]), 0, -1))
-return {
-  now,
-  facts,
-  held,
-  fetch('ZMSCORE', EXPIRY, held),
-  fetch('HMGET', HOLDERS, held),
-  fetch('HMGET', BODIES, held),
-}
+local held, holders = held_by(ARGV[1], (members_of(ARGV[1], math.huge)))
+return { now, facts, held, holders, fetch('HMGET', BODIES, held) }

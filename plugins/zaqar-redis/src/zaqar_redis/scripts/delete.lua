@@ -11,7 +11,7 @@ local messages = {}
 for index = 2 + math.max(named, 0), #ARGV do
   messages[#messages + 1] = ARGV[index]
 end
-local claimed = fetch('ZMSCORE', CLAIMED, messages)
+local holders = fetch('HMGET', HOLDERS, messages)
 local deleted, refused = {}, {}
 
 local function refuse(index, reason)
@@ -21,36 +21,35 @@ end
 
 if named < 0 then
   for index = 1, #messages do
-    if claimed[index] then
+    if holders[index] and string.sub(holders[index], 1, ID) ~= NO_CLAIM then
       refuse(index, MESSAGE_IS_CLAIMED)
     else
       deleted[#deleted + 1] = messages[index]
     end
   end
-  remove(deleted)
+  remove(deleted, ORDER)
   return refused
 end
 
-local leaving, some_live = {}, false -- claim -> how many messages leave it
+local facts, leaving, some_live = {}, {}, false -- of claims: what is known of them, how many messages leave them
 for index = 2, 1 + named do
-  if redis.call('HEXISTS', CLAIMS, ARGV[index]) == 1 then
-    leaving[ARGV[index]], some_live = 0, true
-  end
+  local claim = ARGV[index]
+  facts[claim], leaving[claim] = redis.call('HGET', CLAIMS, claim), 0
+  some_live = some_live or facts[claim]
 end
-local holders = fetch('HMGET', HOLDERS, messages)
 for index = 1, #messages do
-  local holder = claimed[index] and string.sub(holders[index], 1, ID)
-  if holder and leaving[holder] then
+  local claim = holders[index] and string.sub(holders[index], 1, ID)
+  if claim and facts[claim] then
     deleted[#deleted + 1] = messages[index]
-    leaving[holder] = leaving[holder] + 1
-  elseif holder or redis.call('ZSCORE', ORDER, messages[index]) then
+    leaving[claim] = leaving[claim] + 1
+  elseif claim or redis.call('HEXISTS', BODIES, messages[index]) == 1 then
     refuse(index, some_live and CLAIM_DOES_NOT_MATCH or CLAIM_DOES_NOT_EXIST)
   end
 end
-remove(deleted)
+remove(deleted, CLAIMED)
 for claim, count in pairs(leaving) do
   if count > 0 then
-    lessen_claim(claim, count)
+    lessen_claim(claim, facts[claim], count)
   end
 end
 return refused

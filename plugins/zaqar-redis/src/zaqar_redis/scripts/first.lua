@@ -1,4 +1,4 @@
--- ARGV: 1 for the newest. Returns now, id, expiry, holder, body and whether it is claimed; now alone if there is none.
+-- ARGV: 1 for the newest. Returns now, id, holder, claim's facts and body; now alone if there is none.
 if not settle() then
   return false
 end
@@ -7,11 +7,5 @@ local found = ARGV[1] == '1' and newest() or oldest()
 if not found then
   return { now }
 end
-return {
-  now,
-  found,
-  redis.call('ZSCORE', EXPIRY, found),
-  redis.call('HGET', HOLDERS, found),
-  redis.call('HGET', BODIES, found),
-  redis.call('ZSCORE', CLAIMED, found),
-}
+local known = redis.call('HGET', HOLDERS, found)
+return { now, found, known, claims_of({ known })[1] or false, redis.call('HGET', BODIES, found) }

@@ -1,10 +1,10 @@
 -- ARGV: limit; the marker's position ('-inf' at the start) and id; 1 to show claimed ones; 1 to show delayed ones;
 -- the MessagePack of the client whose messages are left out, '' for none.
 -- Returns now; 1 if more follows (or, where some are left out, there may be), 0 if not, 2 if it gave up looking; the
--- position and id that it came to; of the messages ids, expiries, holders, bodies and positions in a claim; and, where
--- some are left out, positions.
+-- position and id that it came to; of the messages ids, holders, facts of the claims that hold them, and bodies; and,
+-- where some are left out, positions.
 local limit, after, after_id = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local with_claimed, with_delayed, hidden = ARGV[4] == '1', ARGV[5] == '1', ARGV[6]
+local with_claimed, most, hidden = ARGV[4] == '1', ARGV[5] == '1' and '+inf' or now, ARGV[6]
 local CLIENT = 11 -- where the client begins in a body, behind the array's head and the moment of the post
 local SCANNED, SCANNED_AT_ONCE = 1024, 256
 
@@ -24,90 +24,85 @@ local function is_behind(id, other)
 end
 
 local function read(key, count) -- up to so many behind the marker
-  local ties = after == '-inf' and 0 or redis.call('ZCOUNT', key, after, after)
-  local most = with_delayed and '+inf' or now
-  local found = redis.call('ZRANGEBYSCORE', key, after, most, 'WITHSCORES', 'LIMIT', 0, count + ties)
-  local members, positions = {}, {}
-  for index = 1, #found, 2 do
-    local id, position = found[index], tonumber(found[index + 1])
-    if #members < count and (index > 2 * ties or position ~= tonumber(after) or is_behind(id, after_id)) then
-      members[#members + 1] = id
-      positions[#positions + 1] = position
+  if after == '-inf' then
+    return redis.call('ZRANGEBYSCORE', key, '-inf', most, 'LIMIT', 0, count)
+  end
+  local found = {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, after, after)) do -- those that share its position
+    if is_behind(id, after_id) and #found < count then
+      found[#found + 1] = id
     end
   end
-  return members, positions
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. after, most, 'LIMIT', 0, count - #found)) do
+    found[#found + 1] = id
+  end
+  return found
 end
 
-local function read_both(count)
-  local free, free_positions = read(ORDER, count)
-  if not with_claimed then
-    return free, free_positions
-  end
-  local held, held_positions = read(CLAIMED, count)
-  local members, positions, i, j = {}, {}, 1, 1
+local function merged(free, held, count)
+  local free_at, held_at = fetch('ZMSCORE', ORDER, free), fetch('ZMSCORE', CLAIMED, held)
+  local members, i, j = {}, 1, 1
   while #members < count and (free[i] or held[j]) do
-    local a, b = free_positions[i], held_positions[j]
-    if not b or (a and (a < b or (a == b and is_behind(held[j], free[i])))) then
-      members[#members + 1], positions[#positions + 1], i = free[i], a, i + 1
+    local a, b = tonumber(free_at[i] or math.huge), tonumber(held_at[j] or math.huge)
+    if a < b or (a == b and is_behind(held[j], free[i])) then
+      members[#members + 1], i = free[i], i + 1
     else
-      members[#members + 1], positions[#positions + 1], j = held[j], b, j + 1
+      members[#members + 1], j = held[j], j + 1
     end
   end
-  return members, positions
+  return members
 end
 
-local function pass(id, position)
-  after, after_id = integer(position), id
+local function read_all(count)
+  local free = read(ORDER, count)
+  local held = with_claimed and read(CLAIMED, count) or {}
+  return held[1] and merged(free, held, count) or free
 end
 
-local function answer(more, members, positions, bodies)
-  return {
-    now,
-    more,
-    after,
-    after_id,
-    members,
-    fetch('ZMSCORE', EXPIRY, members),
-    fetch('HMGET', HOLDERS, members),
-    bodies or fetch('HMGET', BODIES, members),
-    with_claimed and fetch('ZMSCORE', CLAIMED, members) or {},
-    positions,
-  }
+local function pass(id)
+  after = redis.call('ZSCORE', ORDER, id) or redis.call('ZSCORE', CLAIMED, id)
+  after_id = id
+end
+
+local function answer(more, members, bodies, positions)
+  local holders = fetch('HMGET', HOLDERS, members)
+  return { now, more, after, after_id, members, holders, with_claimed and claims_of(holders) or {}, bodies, positions }
 end
 
 if hidden == '' then
-  local members, positions = read_both(limit + 1)
+  local members = read_all(limit + 1)
   local shown = math.min(fitting(members), limit)
   local more = #members > shown and 1 or 0
-  for index = #members, shown + 1, -1 do
-    members[index] = nil
-  end
+  cut(members, shown)
   if shown > 0 then
-    pass(members[shown], positions[shown])
+    pass(members[shown])
   end
-  return answer(more, members, {})
+  return answer(more, members, fetch('HMGET', BODIES, members), {})
 end
 
-local shown, places, bodies, bytes = {}, {}, {}, 0
+local shown, bodies, positions, bytes = {}, {}, {}, 0
 for _ = 1, SCANNED, SCANNED_AT_ONCE do
-  local members, positions = read_both(SCANNED_AT_ONCE)
+  local members = read_all(SCANNED_AT_ONCE)
   local found = fetch('HMGET', BODIES, members)
   for index = 1, #members do
     local body = found[index]
-    pass(members[index], positions[index])
     bytes = bytes + #body
     if string.sub(body, CLIENT, CLIENT + #hidden - 1) ~= hidden then
-      shown[#shown + 1], places[#places + 1], bodies[#bodies + 1] = members[index], after, body
+      pass(members[index])
+      shown[#shown + 1], bodies[#bodies + 1], positions[#positions + 1] = members[index], body, after
       if #shown == limit then
-        return answer(1, shown, places, bodies)
+        return answer(1, shown, bodies, positions)
       end
     end
   end
+  if members[1] then
+    pass(members[#members])
+  end
   if #members < SCANNED_AT_ONCE then
-    return answer(0, shown, places, bodies)
+    return answer(0, shown, bodies, positions)
   end
   if bytes > MOST_BYTES then
     break
   end
 end
-return answer(2, shown, places, bodies)
+return answer(2, shown, bodies, positions)

@@ -1,23 +1,29 @@
--- ARGV: for each message its id, ttl, delay, dedup id ('' for none) and the MessagePack of client, headers, body.
+-- ARGV: for each message its id, ttl, delay, dedup id ('' for none), and the MessagePack of client, ttl, headers, body.
 -- Returns whether the queue is settled; index and id of each message that was there before.
 local DEDUP_WINDOW = 300 * 1000000
 local EACH = 5
 
-local settled = settle()
-local posted = now
 local position = math.max(now, last + 1)
-local array_of_four = string.char(0x94)
-local head = array_of_four .. cmsgpack.pack(posted)
+local array_of_five = string.char(0x95)
+local head = array_of_five .. cmsgpack.pack(now)
 local order, expiry, bodies, known = {}, {}, {}, {}
-local dedup, dedup_ends = {}, {}
+local dedup, dedup_ends, moments = {}, {}, {}
 
 local function earlier(dedup_id)
   local ends = redis.call('ZSCORE', DEDUP_ENDS, dedup_id)
   return dedup[dedup_id] or (ends and tonumber(ends) > now and redis.call('HGET', DEDUP, dedup_id))
 end
 
+local function expiry_of(ttl) -- as text, which is dear to make; a batch has few
+  local expires = now + ttl
+  due = math.min(due, expires)
+  moments[ttl] = integer(expires)
+  return moments[ttl]
+end
+
+local count = 0
 for at = 1, #ARGV, EACH do
-  local id, dedup_id = ARGV[at], ARGV[at + 3]
+  local id, ttl, delay, dedup_id, body = unpack(ARGV, at, at + EACH - 1)
   local first = dedup_id ~= '' and earlier(dedup_id)
   if first then
     known[#known + 1] = (at - 1) / EACH
@@ -28,21 +34,23 @@ for at = 1, #ARGV, EACH do
       dedup_ends[#dedup_ends + 1] = integer(now + DEDUP_WINDOW)
       dedup_ends[#dedup_ends + 1] = dedup_id
     end
-    order[#order + 1] = position + ARGV[at + 2]
-    order[#order + 1] = id
-    expiry[#expiry + 1] = posted + ARGV[at + 1]
-    expiry[#expiry + 1] = id
-    bodies[#bodies + 1] = id
-    bodies[#bodies + 1] = head .. ARGV[at + 4]
-    position = position + 1
+    if delay ~= '0' then
+      due = math.min(due, position + delay)
+    end
+    local one, two = 2 * count + 1, 2 * count + 2
+    order[one], order[two] = position + delay, id
+    expiry[one], expiry[two] = moments[ttl] or expiry_of(ttl), id
+    bodies[one], bodies[two] = id, head .. body
+    position, count = position + 1, count + 1
   end
 end
 
-if #order > 0 then
-  change('HSET', BODIES, bodies)
+if count > 0 then
+  change('HSET', BODIES, bodies) -- which a full server refuses
   change('ZADD', ORDER, order)
   change('ZADD', EXPIRY, expiry)
-  keep_clock(position - 1)
+  last = position - 1
+  keep_clock()
 end
 if #dedup_ends > 0 then
   -- Two old ones go for each new one, so that they do not pile up although nobody collects garbage.
@@ -50,11 +58,12 @@ if #dedup_ends > 0 then
   change('ZREM', DEDUP_ENDS, old)
   change('HDEL', DEDUP, old)
   change('ZADD', DEDUP_ENDS, dedup_ends)
-  local pairs_ = {}
+  local messages = {}
   for dedup_id, id in pairs(dedup) do
-    pairs_[#pairs_ + 1] = dedup_id
-    pairs_[#pairs_ + 1] = id
+    messages[#messages + 1] = dedup_id
+    messages[#messages + 1] = id
   end
-  change('HSET', DEDUP, pairs_)
+  change('HSET', DEDUP, messages)
 end
-return { settled and 1 or 0, known }
+now = math.max(now, last)
+return { settle() and 1 or 0, known }

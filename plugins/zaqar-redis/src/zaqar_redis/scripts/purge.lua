@@ -1,8 +1,4 @@
--- ARGV: a token. Empties the queue. Returns whether lists of claims are left, which sweep.lua removes by the token.
+-- Empties the queue; the server frees the memory in the background.
 -- The clock stays for a while: what is posted next comes behind every marker given.
-redis.call('UNLINK', ORDER, CLAIMED, EXPIRY, BODIES, HOLDERS, CLAIMS, DEDUP, DEDUP_ENDS)
-if redis.call('EXISTS', ENDS) == 0 then
-  return 0
-end
-redis.call('RENAME', ENDS, stem .. ':purged:' .. ARGV[1])
+redis.call('UNLINK', ORDER, CLAIMED, EXPIRY, BODIES, HOLDERS, CLAIMS, MEMBERS, ENDS, DEDUP, DEDUP_ENDS)
 return 1

@@ -2,40 +2,42 @@
 -- Moments and positions are microseconds since 1970. A position is given once: the moment at which a message becomes
 -- available, moved on where that is taken.
 local stem = KEYS[1]
-local CLOCK = stem .. ':clock' -- string: the last position given, or moment acted on
+local CLOCK = stem .. ':clock' -- string: MessagePack of last and due, see below
 local ORDER = stem .. ':order' -- sorted set: messages that no claim holds, by position; delayed are those after now
 local CLAIMED = stem .. ':claimed' -- sorted set: messages that a claim holds, by position
-local EXPIRY = stem .. ':expiry' -- sorted set: all messages, by the moment they expire
-local BODIES = stem .. ':bodies' -- hash: message -> MessagePack of (moment of the post, client, headers, body)
-local HOLDERS = stem .. ':holders' -- hash: message -> the last claim that took it, and how often it was claimed
-local CLAIMS = stem .. ':claims' -- hash: claim -> messages it holds:moment it began:length
+local EXPIRY = stem .. ':expiry' -- sorted set: all messages, by the moment they expire, or earlier if claims prolong it
+local BODIES = stem .. ':bodies' -- hash: message -> MessagePack of (moment of the post, client, ttl, headers, body)
+local HOLDERS = stem .. ':holders' -- hash: message that was ever claimed -> see holder()
+local CLAIMS = stem .. ':claims' -- hash: claim -> how many messages it holds:moment it began:ttl:lives until
+local MEMBERS = stem .. ':members' -- hash: claim -> ids of the messages it took, by position; some may have left it
 local ENDS = stem .. ':ends' -- sorted set: claims, by the moment they end
 local DEDUP = stem .. ':dedup' -- hash: dedup id -> message
 local DEDUP_ENDS = stem .. ':dedup-ends' -- sorted set: dedup ids, by the moment they are forgotten
 
 local ID = 12 -- characters of an id
+local NO_CLAIM = string.rep('.', ID) -- which is no id
 local CHUNK = 4000 -- arguments of one call; unpack fails at about 8 000
 local SETTLED_PER_CALL = 1000
 local MOST_BYTES = 64 * 1024 * 1024 -- of one reply, where it may be short
 local CLOCK_KEPT = 86400000 -- milliseconds; by then the server's clock is ahead of any position given
 
-local time = redis.call('TIME')
-local last = tonumber(redis.call('GET', CLOCK) or 0)
-local now = time[1] * 1000000 + time[2]
-if now < last then
-  now = last -- the server's clock went back, or more was posted at once than a microsecond each
+-- last: the last position given, or moment at which time was seen to have changed something. Time never goes back
+-- behind it, though the server's clock may, and more may be posted at once than a microsecond each.
+-- due: nothing is changed by time before this moment.
+local clock = redis.call('GET', CLOCK)
+local last, due = 0, 0
+if clock then
+  last, due = cmsgpack.unpack(clock)
 end
+local time = redis.call('TIME')
+local now = math.max(time[1] * 1000000 + time[2], last)
 
-local function claim_list(claim) -- list: the messages that a claim took, by position; some may have left it
-  return stem .. ':claim:' .. claim
+local function keep_clock()
+  redis.call('SET', CLOCK, cmsgpack.pack(last, due), 'PX', CLOCK_KEPT)
 end
 
 local function integer(number) -- tostring would round it
   return string.format('%.0f', number)
-end
-
-local function keep_clock(moment)
-  redis.call('SET', CLOCK, integer(moment), 'PX', CLOCK_KEPT)
 end
 
 local function change(command, key, arguments)
@@ -58,86 +60,155 @@ local function fetch(command, key, members)
   return found
 end
 
-local function split(pairs_) -- of a reply WITHSCORES: members, positions
-  local members, positions = {}, {}
-  for index = 1, #pairs_, 2 do
-    members[#members + 1] = pairs_[index]
-    positions[#positions + 1] = pairs_[index + 1]
+local function cut(list, count) -- leave the first so many
+  for index = #list, count + 1, -1 do
+    list[index] = nil
   end
-  return members, positions
 end
 
-local function joined(scores, members)
+local function joined(firsts, seconds)
   local arguments = {}
-  for index = 1, #members do
-    arguments[2 * index - 1] = scores[index]
-    arguments[2 * index] = members[index]
+  for index = 1, #seconds do
+    arguments[2 * index - 1] = firsts[index]
+    arguments[2 * index] = seconds[index]
   end
   return arguments
 end
 
-local function remove(messages) -- what a claim's list still says of them is passed over
-  change('ZREM', ORDER, messages)
-  change('ZREM', CLAIMED, messages)
+local function remove(messages, set) -- set: ORDER or CLAIMED, in which they are
+  change('ZREM', set, messages)
   change('ZREM', EXPIRY, messages)
   change('HDEL', BODIES, messages)
   change('HDEL', HOLDERS, messages)
 end
 
-local function drop_claim(claim)
-  redis.call('UNLINK', claim_list(claim))
-  redis.call('ZREM', ENDS, claim)
-  redis.call('HDEL', CLAIMS, claim)
+-- What is known of a message's claims: the one that holds it or NO_CLAIM, the moment until which claims let it live
+-- (of which its own ttl knows nothing; the one that holds it may know better), and how many took it.
+local function holder(claim, lives_until, count)
+  return claim .. struct.pack('>I7', lives_until) .. count
 end
 
-local function held_by(claim, messages) -- those of the messages that it holds, and their positions
-  local positions = fetch('ZMSCORE', CLAIMED, messages)
+local function lives_until_and_count(held)
+  local lives_until, rest = struct.unpack('>I7', held, ID + 1)
+  return lives_until, string.sub(held, rest)
+end
+
+local function claim_lives_until(facts)
+  return tonumber(string.match(facts, '%d+$'))
+end
+
+local function claims_of(holders) -- for each the facts of the claim that holds it, or false; empty if none is held
+  local facts, some = {}, false
+  for index = 1, #holders do
+    local claim = holders[index] and string.sub(holders[index], 1, ID) or NO_CLAIM
+    facts[index] = claim ~= NO_CLAIM and redis.call('HGET', CLAIMS, claim)
+    some = some or facts[index]
+  end
+  return some and facts or {}
+end
+
+local function held_by(claim, messages) -- those of the messages that it holds, and what is known of their claims
   local holders = fetch('HMGET', HOLDERS, messages)
-  local members, places = {}, {}
+  local members, known = {}, {}
   for index = 1, #messages do
-    if positions[index] and string.sub(holders[index], 1, ID) == claim then
+    if holders[index] and string.sub(holders[index], 1, ID) == claim then
       members[#members + 1] = messages[index]
-      places[#places + 1] = positions[index]
+      known[#known + 1] = holders[index]
     end
   end
-  return members, places
+  return members, known
 end
 
-local function lessen_claim(claim, count) -- so many messages have left it
-  local held, rest = string.match(redis.call('HGET', CLAIMS, claim), '^(%d+)(.*)$')
+local function leave_claim(messages, holders, lives_until, positions) -- positions: nil for where they stood
+  local known = {}
+  for index = 1, #messages do
+    local earlier, count = lives_until_and_count(holders[index])
+    known[2 * index - 1] = messages[index]
+    known[2 * index] = holder(NO_CLAIM, math.max(earlier, lives_until), count)
+  end
+  positions = positions or fetch('ZMSCORE', CLAIMED, messages)
+  change('ZREM', CLAIMED, messages)
+  change('ZADD', ORDER, joined(positions, messages))
+  change('HSET', HOLDERS, known)
+end
+
+local function members_of(claim, most) -- the first so many messages that it took, and the rest as it is stored
+  local stored = redis.call('HGET', MEMBERS, claim)
+  local members = {}
+  for first = 1, math.min(#stored, most * ID), ID do
+    members[#members + 1] = string.sub(stored, first, first + ID - 1)
+  end
+  return members, string.sub(stored, #members * ID + 1)
+end
+
+local function drop_claim(claim)
+  redis.call('ZREM', ENDS, claim)
+  redis.call('HDEL', CLAIMS, claim)
+  redis.call('HDEL', MEMBERS, claim)
+end
+
+local function lessen_claim(claim, facts, count) -- so many messages have left it
+  local held, rest = string.match(facts, '^(%d+)(.*)$')
   if tonumber(held) > count then
-    redis.call('HSET', CLAIMS, claim, integer(held - count) .. rest)
+    redis.call('HSET', CLAIMS, claim, (held - count) .. rest)
   else
     drop_claim(claim)
   end
 end
 
+local function first_score(key, from) -- the least from there on
+  local found = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return found[2] and tonumber(found[2]) or math.huge
+end
+
 -- Works in what time has changed, a bounded part of it. Says whether that was all, and how many messages expired.
 local function settle()
+  if now < due then
+    return true, 0
+  end
   local room = SETTLED_PER_CALL
   local expired = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, room)
-  remove(expired)
+  local holders = fetch('HMGET', HOLDERS, expired)
+  local claims = claims_of(holders)
+  local gone, prolonged = {}, {}
+  for index = 1, #expired do
+    local lives_until = holders[index] and lives_until_and_count(holders[index]) or 0
+    if claims[index] then
+      lives_until = math.max(lives_until, claim_lives_until(claims[index]))
+    end
+    if lives_until > now then
+      prolonged[#prolonged + 1] = lives_until
+      prolonged[#prolonged + 1] = expired[index]
+    else
+      gone[#gone + 1] = expired[index]
+    end
+  end
+  change('ZREM', ORDER, gone)
+  remove(gone, CLAIMED)
+  change('ZADD', EXPIRY, prolonged)
   room = room - #expired
   local claim = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, 1)[1]
   while claim and room > 0 do
-    local listed = redis.call('LRANGE', claim_list(claim), 0, room - 1)
-    local members, positions = held_by(claim, listed)
-    change('ZREM', CLAIMED, members)
-    change('ZADD', ORDER, joined(positions, members))
-    if #listed < room then
+    local members, rest = members_of(claim, room)
+    local held, known = held_by(claim, members)
+    leave_claim(held, known, claim_lives_until(redis.call('HGET', CLAIMS, claim)))
+    if rest == '' then
       drop_claim(claim)
     else
-      redis.call('LTRIM', claim_list(claim), room, -1)
+      redis.call('HSET', MEMBERS, claim, rest)
     end
-    room = room - #listed
+    room = room - #members
     claim = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, 1)[1]
   end
-  -- A delay that was seen to be over stays over. A full server allows SET only behind a change that needs no memory.
-  if last < now and redis.call('ZCOUNT', ORDER, '(' .. integer(last), now) > 0 then
-    redis.call('PEXPIRE', CLOCK, CLOCK_KEPT)
-    keep_clock(now)
+  if room > 0 then
+    due = math.min(first_score(EXPIRY, '-inf'), first_score(ENDS, '-inf'), first_score(ORDER, '(' .. integer(now)))
   end
-  return room > 0, #expired
+  if clock or due < math.huge then -- or nobody ever posted to it
+    last = now
+    redis.call('PEXPIRE', CLOCK, CLOCK_KEPT) -- a full server allows SET only behind a change that needs no memory
+    keep_clock()
+  end
+  return room > 0, #gone
 end
 
 -- How many of the messages, from the first on, fit into one reply; one always does.
@@ -154,31 +225,4 @@ local function fitting(messages)
     end
   end
   return #messages
-end
-
-local function end_of(free, held, first_is_held) -- of two pairs of message and position
-  if not (free[1] and held[1]) then
-    return free[1] or held[1]
-  end
-  return first_is_held(tonumber(held[2]), tonumber(free[2])) and held[1] or free[1]
-end
-
-local function oldest() -- by position, among active and claimed messages; nil if there is none
-  return end_of(
-    redis.call('ZRANGEBYSCORE', ORDER, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1),
-    redis.call('ZRANGE', CLAIMED, 0, 0, 'WITHSCORES'),
-    function(held, free)
-      return held < free
-    end
-  )
-end
-
-local function newest()
-  return end_of(
-    redis.call('ZREVRANGEBYSCORE', ORDER, now, '-inf', 'WITHSCORES', 'LIMIT', 0, 1),
-    redis.call('ZREVRANGE', CLAIMED, 0, 0, 'WITHSCORES'),
-    function(held, free)
-      return held > free
-    end
-  )
 end

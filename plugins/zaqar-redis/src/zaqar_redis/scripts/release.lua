@@ -4,39 +4,46 @@ if not settle() then
 end
 
 local claim, delay, all = ARGV[1], tonumber(ARGV[2]), ARGV[3] == 'all'
-if redis.call('HEXISTS', CLAIMS, claim) == 0 then
+local facts = redis.call('HGET', CLAIMS, claim)
+if not facts then
   return 0
 end
+local lives_until = claim_lives_until(facts)
 local listed = {}
 if all then
-  listed = redis.call('LRANGE', claim_list(claim), 0, -1)
+  listed = members_of(claim, math.huge)
 else
   for index = 4, #ARGV do
     listed[#listed + 1] = ARGV[index]
   end
 end
-local released, positions = held_by(claim, listed)
-change('ZREM', CLAIMED, released)
-if delay > 0 then
-  local old = {}
-  for index = 1, #released do
-    old[released[index]] = tonumber(positions[index])
-  end
-  table.sort(released, function(one, other)
-    return old[one] < old[other]
-  end)
-  local position = math.max(now, last + 1)
-  for index = 1, #released do
-    positions[index] = position + index - 1 + delay
-  end
-  if #released > 0 then
-    keep_clock(position + #released - 1)
-  end
+local released, holders = held_by(claim, listed)
+if #released == 0 then
+  return 0
 end
-change('ZADD', ORDER, joined(positions, released))
+if delay == 0 then
+  leave_claim(released, holders, lives_until)
+else
+  local stood = fetch('ZMSCORE', CLAIMED, released)
+  local order, positions = {}, {}
+  for index = 1, #released do
+    order[index] = index
+  end
+  table.sort(order, function(one, other)
+    return tonumber(stood[one]) < tonumber(stood[other])
+  end)
+  last = math.max(now, last + 1) - 1
+  for _, index in ipairs(order) do
+    last = last + 1
+    positions[index] = last + delay
+  end
+  leave_claim(released, holders, lives_until, positions)
+  due = math.min(due, positions[order[1]])
+  keep_clock()
+end
 if all then
   drop_claim(claim)
-elseif #released > 0 then
-  lessen_claim(claim, #released)
+else
+  lessen_claim(claim, facts, #released)
 end
 return #released

@@ -3,10 +3,13 @@ if not settle() then
   return false
 end
 
+local MOMENT, MOMENT_ENDS = 2, 10 -- of the post, in a body
+
 local free = redis.call('ZCOUNT', ORDER, '-inf', now)
 local answer = { now, free, redis.call('ZCARD', CLAIMED), redis.call('ZCARD', ORDER) - free }
 for _, message in ipairs({ oldest(), newest() }) do
+  local moment = string.sub(redis.call('HGET', BODIES, message), MOMENT, MOMENT_ENDS)
   answer[#answer + 1] = message
-  answer[#answer + 1] = integer(cmsgpack.unpack(string.sub(redis.call('HGET', BODIES, message), 2, 10)))
+  answer[#answer + 1] = cmsgpack.unpack(moment)
 end
 return answer

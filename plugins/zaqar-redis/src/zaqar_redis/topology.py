@@ -1,0 +1,179 @@
+"""Which server has a key, and where to look when it turns out not to: one server, Sentinels, a cluster."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import redis.exceptions as theirs
+from redis.crc import key_slot
+from redis.sentinel import Sentinel
+
+from zaqar_core.errors import InvalidUri, StorageUnavailable
+from zaqar_redis.connections import Connections, RedisConnection
+from zaqar_redis.errors import NoCluster, NotConnected, NotThisServer
+from zaqar_redis.options import Address
+
+Make = Callable[[Address], RedisConnection]
+_SLOTS: Final = 16_384
+
+
+class Topology(ABC):
+    """Knows the servers. Several threads ask it at once, and the child of a fork: it has no lock."""
+
+    declares_keys = False
+    """Whether the servers have to be told all keys of a script."""
+
+    @abstractmethod
+    def connections(self, key: str, deadline: float) -> Connections:
+        """To the server that has this key."""
+
+    @abstractmethod
+    def primaries(self, deadline: float) -> Sequence[Connections]:
+        """To each of the servers that hold keys."""
+
+    def changed(self, error: NotConnected | NotThisServer) -> bool:
+        """Whether there may be another server to try, after this error of the one that was asked."""
+        return False
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of every connection. Twice is once."""
+
+
+class OneServer(Topology):
+    """A server that has everything."""
+
+    def __init__(self, make: Make, address: Address, *, limit: int) -> None:
+        self._connections = Connections(lambda _: make(address), str(address), limit=limit)
+
+    def connections(self, key: str, deadline: float) -> Connections:
+        return self._connections
+
+    def primaries(self, deadline: float) -> Sequence[Connections]:
+        return [self._connections]
+
+    def close(self) -> None:
+        self._connections.close()
+
+
+class Sentinels(Topology):
+    """The server that Sentinels say is the primary, asked whenever a connection is made.
+
+    ``settings``: redis-py's, for connections to the Sentinels.
+    """
+
+    def __init__(
+        self, make: Make, sentinels: Sequence[Address], service: str, settings: dict[str, Any], *, limit: int
+    ) -> None:
+        self._make = make
+        self._sentinels = sentinels
+        self._service = service
+        self._settings = settings
+        self._connections = Connections(self._connect, f"the primary {service!r}", limit=limit, check=_ensure_primary)
+
+    def connections(self, key: str, deadline: float) -> Connections:
+        return self._connections
+
+    def primaries(self, deadline: float) -> Sequence[Connections]:
+        return [self._connections]
+
+    def changed(self, error: NotConnected | NotThisServer) -> bool:
+        self._connections.forget()
+        return True
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def _connect(self, deadline: float) -> RedisConnection:
+        """To the primary as it is now. Raises redis-py's errors."""
+        share = max(0.05, (deadline - time.monotonic()) / (len(self._sentinels) + 1))
+        make: Any = Sentinel  # redis-py's is not typed
+        asked = make(
+            [(each.host, each.port) for each in self._sentinels],
+            sentinel_kwargs={**self._settings, "socket_timeout": share, "socket_connect_timeout": share},
+        )
+        try:
+            host, port = asked.discover_master(self._service)
+        finally:
+            for client in asked.sentinels:
+                client.close()
+        return self._make(Address(host, port))
+
+
+def _ensure_primary(connection: RedisConnection) -> None:
+    """What Sentinels say may be out of date. Raises redis-py's errors."""
+    connection.send_packed_command(connection.pack_command("ROLE"), check_health=False)
+    [role, *_] = connection.read_response()
+    if role != b"master":
+        raise theirs.ReadOnlyError(f"it is a {role.decode()} by now")
+
+
+class Cluster(Topology):
+    """Servers that share the slots of keys; ``seeds`` are those that are asked first."""
+
+    declares_keys = True
+
+    def __init__(self, make: Make, seeds: Sequence[Address], *, limit: int) -> None:
+        self._make = make
+        self._seeds = seeds
+        self._limit = limit
+        self._pools: dict[Address, Connections] = {}
+        self._slots: Sequence[Address | None] = ()
+        self._closed = False
+
+    def connections(self, key: str, deadline: float) -> Connections:
+        address = (self._slots or self._learn(deadline))[key_slot(key.encode())]
+        if address is None:
+            self._slots = ()
+            raise NotConnected("the cluster has no server for this queue's slot; check it with CLUSTER NODES")
+        return self._pool(address)
+
+    def primaries(self, deadline: float) -> Sequence[Connections]:
+        slots = self._learn(deadline)
+        return [self._pool(address) for address in dict.fromkeys(slots) if address is not None]
+
+    def changed(self, error: NotConnected | NotThisServer) -> bool:
+        self._slots = ()
+        return True
+
+    def close(self) -> None:
+        self._closed = True
+        for pool in list(self._pools.values()):
+            pool.close()
+
+    def _pool(self, address: Address) -> Connections:
+        pool = self._pools.get(address)
+        if pool is None:
+            fresh = Connections(lambda _: self._make(address), str(address), limit=self._limit)
+            pool = self._pools.setdefault(address, fresh)
+        if self._closed:
+            pool.close()
+        return pool
+
+    def _learn(self, deadline: float) -> Sequence[Address | None]:
+        """Ask one server after the other which has which slots."""
+        known = list(dict.fromkeys([*self._pools, *self._seeds]))
+        failure: StorageUnavailable | None = None
+        for left, address in zip(range(len(known), 0, -1), known, strict=True):
+            share = time.monotonic() + max(0.05, (deadline - time.monotonic()) / left)
+            try:
+                reply = self._pool(address).execute("CLUSTER", "SLOTS", deadline=share)
+            except NoCluster as error:
+                raise InvalidUri(str(error)) from error
+            except StorageUnavailable as error:
+                failure = error
+                continue
+            self._slots = _slots_of(reply, address)
+            return self._slots
+        raise NotConnected(f"no server of the cluster answers, the last one: {failure}") from failure
+
+
+def _slots_of(reply: Any, asked: Address) -> list[Address | None]:
+    slots: list[Address | None] = [None] * _SLOTS
+    for first, last, (host, port, *_), *_ in reply:
+        address = Address(host.decode() if host else asked.host, port)
+        slots[first : last + 1] = [address] * (last + 1 - first)
+    return slots

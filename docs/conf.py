@@ -19,7 +19,7 @@ python_use_unqualified_type_names = True
 
 # Types of the standard library and type variables are shown, not linked: the build needs no network.
 nitpick_ignore_regex = [
-    ("py:class", r"(abc|collections|contextlib|dataclasses|enum|pathlib|types|typing)\..*"),
+    ("py:class", r"(abc|collections|contextlib|dataclasses|enum|pathlib|ssl|types|typing)\..*"),
     ("py:class", "CheckFunction"),
     ("py:(class|obj)", r"(.*\.)?([A-Z]\w*)?T"),
 ]

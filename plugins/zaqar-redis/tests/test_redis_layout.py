@@ -60,6 +60,18 @@ def test_a_worked_off_queue_leaves_a_clock_that_goes_by_itself(
     assert 0 < client.ttl(clock) <= 24 * 3600
 
 
+def test_the_server_does_not_search_dozens_of_claimed_messages_from_the_front(
+    client: redis.Redis, driver: RedisDriver, queue: QueueKey
+) -> None:
+    driver.messages.post(queue, [EncodedMessage(b"1", 60)] * 40, client_id="c")
+    stem = queue_stem("zaqar", queue)
+    for limit, quick in ((20, False), (20, True)):
+        driver.claims.create(queue, ttl=60, grace=0, limit=limit)
+        encodings = {client.object("ENCODING", f"{stem}:{name}") for name in ("claimed", "holders")}
+        assert (encodings == {b"skiplist", b"hashtable"}) is quick
+    assert driver.messages.stats(queue).claimed == client.hlen(f"{stem}:holders") == 40
+
+
 def test_a_purge_leaves_nothing_but_the_clock(client: redis.Redis, driver: RedisDriver, queue: QueueKey) -> None:
     messages = [EncodedMessage(b"1", 60, dedup_id=f"d{number}") for number in range(2_500)]
     driver.messages.post(queue, messages, client_id="c")

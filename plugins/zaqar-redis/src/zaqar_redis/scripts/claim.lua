@@ -1,5 +1,9 @@
 -- ARGV: a claim's id, ttl, grace, limit. Returns now and, of the messages taken, ids, holders as they were before, and
 -- bodies.
+-- What holds few short members the server keeps as a list, searched from the front: dear from some dozens on, until by
+-- itself it changes at some hundreds. One long member makes it change at once, and it does not change back.
+local FEW, LONG = 32, string.rep('.', 65)
+
 if not settle() then
   return false
 end
@@ -27,9 +31,16 @@ for index = 1, #taken do
   end
   held[2 * index - 1], held[2 * index] = taken[index], known
 end
+local before = redis.call('ZCARD', CLAIMED)
 change('ZREM', ORDER, taken) -- first, because a full server allows it, and then the rest
 change('ZADD', CLAIMED, joined(positions, taken))
 change('HSET', HOLDERS, held)
+if before <= FEW and before + #taken > FEW then
+  redis.call('ZADD', CLAIMED, 0, LONG)
+  redis.call('ZREM', CLAIMED, LONG)
+  redis.call('HSET', HOLDERS, LONG, '')
+  redis.call('HDEL', HOLDERS, LONG)
+end
 redis.call('ZADD', ENDS, ends, claim)
 redis.call('HSET', CLAIMS, claim, #taken .. ':' .. integer(now) .. ':' .. ARGV[2] .. ':' .. integer(lives_until))
 redis.call('HSET', MEMBERS, claim, table.concat(taken))

@@ -11,6 +11,7 @@ from zaqar_conformance.checks.cost import interval
 from zaqar_conformance.engine import run
 from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.target import Target, find_target
+from zaqar_core.contract import QueueKey
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,20 @@ def test_the_interval_misses_the_median_as_seldom_as_promised() -> None:
         low, high = interval([rng.lognormvariate(0, 1) for _ in range(36)])
         missed += not low <= 1.0 <= high
     assert missed <= 12
+
+
+def test_queues_are_compared_that_lie_on_one_server() -> None:
+    asked: list[tuple[QueueKey, QueueKey]] = []
+
+    def third(self: Target, one: QueueKey, other: QueueKey) -> bool:
+        asked.append((one, other))
+        return len(asked) == 3
+
+    memory: Target = type("Cluster", (type(find_target("memory")),), {"on_one_server": third})()
+    (result,) = run(memory, only=["depth_of_active_messages_costs_little"], depth=100).checks
+    assert result.outcome is not Outcome.ERROR, result.message
+    assert len({one for one, _ in asked}) == 1
+    assert len({other for _, other in asked}) == 3
 
 
 @pytest.mark.usefixtures("faulty")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from zaqar_conformance.check import NotRun
-from zaqar_core.contract import Driver
+from zaqar_core.contract import Driver, QueueKey
 from zaqar_core.registry import DISTRIBUTIONS
 from zaqar_core.uri import Uri
 
@@ -100,6 +100,10 @@ class Target(ABC):
     def durability_gaps(self, driver: Driver) -> list[str]:
         """The settings, read from the datastore, with which a loss of power loses what was acknowledged; none: []."""
         raise NotRun(f"the target {self.name} cannot read how its datastore writes to disk")
+
+    def on_one_server(self, one: QueueKey, other: QueueKey) -> bool:
+        """Whether one server has both queues. Costs are compared only there: servers differ by more than depth does."""
+        return True
 
     def traced_pids(self) -> Sequence[int]:
         """The processes of the datastore in whose system calls writes are seen to reach the disk; none: not traced.

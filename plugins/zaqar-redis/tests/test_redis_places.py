@@ -236,6 +236,19 @@ def test_queues_spread_over_a_cluster(cluster: RedisClusterTarget, clustered: Re
     assert [each["role"] for each in servers] == ["master"] * 3
 
 
+def test_the_target_knows_which_queues_of_a_cluster_lie_on_one_server(
+    cluster: RedisClusterTarget, clustered: RedisDriver
+) -> None:
+    queues = [QueueKey(new_id(), "q") for _ in range(12)]
+    places = []
+    for queue in queues:
+        clustered.messages.post(queue, [EncodedMessage(b"1", 600)], client_id="c")
+        places.append(owner_of(cluster, key_slot(queue_stem("zaqar", queue).encode()))[2])
+    for one, its_place in zip(queues, places, strict=True):
+        for other, place in zip(queues, places, strict=True):
+            assert cluster.on_one_server(one, other) is (place == its_place)
+
+
 def test_a_slot_that_moves_is_followed_and_nothing_is_split(
     cluster: RedisClusterTarget, clustered: RedisDriver, queue: QueueKey
 ) -> None:

@@ -12,7 +12,9 @@ from statistics import median
 from zaqar_conformance.check import Undecided, Violation, check, ensure_equal
 from zaqar_conformance.checks._support import LONG, elapse, ids_of, post
 from zaqar_conformance.env import Env
+from zaqar_conformance.target import TargetError
 from zaqar_core import Capability, NewMessage
+from zaqar_core.contract import QueueKey
 
 BOUND = 1.5
 """How many times as much a deep queue may cost."""
@@ -24,6 +26,8 @@ _CHANCE = 1000
 """One in so many intervals misses the median."""
 _PATIENCE = 60.0
 """Seconds: after that, what is not clear stays undecided."""
+_NAMES = 1000
+"""So many are tried; of a cluster's servers each has its share of them."""
 _EXPIRY = 5.0
 """Seconds: the life of what is to expire; most backends fill a queue in that time."""
 
@@ -76,7 +80,8 @@ def depth_costs_statistics_little(env: Env) -> None:
 @contextmanager
 def _two_queues(env: Env, fill: Fill) -> Iterator[tuple[str, str]]:
     """A deep and a shallow queue, filled; emptied in the end, lest they burden the checks that follow."""
-    deep, shallow = env.queue("deep"), env.queue("shallow")
+    deep = env.queue("deep")
+    shallow = _beside(env, deep)
     try:
         fill(env, shallow, _SHALLOW)
         fill(env, deep, env.depth)
@@ -84,6 +89,15 @@ def _two_queues(env: Env, fill: Fill) -> Iterator[tuple[str, str]]:
     finally:
         for queue in (deep, shallow):
             env.storage.messages.purge(queue)
+
+
+def _beside(env: Env, deep: str) -> str:
+    """Another queue on the same server."""
+    for _ in range(_NAMES):
+        name = env.queue("shallow")
+        if env.target.on_one_server(QueueKey(env.project, deep), QueueKey(env.project, name)):
+            return name
+    raise TargetError(f"of {_NAMES} fresh queues the target {env.target.name} has none on one server with {deep!r}")
 
 
 def _post_claimed(env: Env, queue: str, count: int) -> None:

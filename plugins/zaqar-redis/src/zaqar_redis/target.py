@@ -13,13 +13,15 @@ from typing import Any, ClassVar, Final
 
 import redis
 from redis.backoff import NoBackoff
+from redis.crc import key_slot
 from redis.retry import Retry
 
 from zaqar_conformance.servers import Server, free_port
 from zaqar_conformance.target import Target, TargetError
-from zaqar_core.contract import Driver
+from zaqar_core.contract import Driver, QueueKey
 from zaqar_redis import facts
 from zaqar_redis.driver import RedisDriver
+from zaqar_redis.units import queue_stem
 
 ENVIRONMENT: Final = "ZAQAR_REDIS_SERVER"
 """The environment variable that names the server program to use."""
@@ -128,15 +130,26 @@ class RedisClusterTarget(_Target):
         super().restart()
         self._wait()
 
+    def on_one_server(self, one: QueueKey, other: QueueKey) -> bool:
+        return self._place(one) == self._place(other)
+
     def unreachable_uri(self) -> str:
         return f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
 
+    def _place(self, queue: QueueKey) -> int:
+        """The number of the server that has it."""
+        return int(key_slot(queue_stem("", queue).encode())) // self._share
+
+    @property
+    def _share(self) -> int:
+        """How many slots a server has, but for the last one."""
+        return 16_384 // len(self._servers) + 1
+
     def _join(self) -> None:
         first, *_ = self._servers
-        share = 16_384 // len(self._servers) + 1
         for number, server in enumerate(self._servers):
             with closing(plain_client(server.port)) as client:
-                slots = range(number * share, min((number + 1) * share, 16_384))
+                slots = range(number * self._share, min((number + 1) * self._share, 16_384))
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
                 client.execute_command("CLUSTER", "ADDSLOTS", *slots)
                 client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)

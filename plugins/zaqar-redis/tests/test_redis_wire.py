@@ -33,11 +33,15 @@ def operations(driver: RedisDriver, queue: QueueKey) -> dict[str, Callable[[], o
     page: dict[str, Any] = {"marker": None, "limit": 10, "include_claimed": True, "include_delayed": True}
     return {
         "post": lambda: messages.post(queue, [message()], client_id="c"),
+        "post 10": lambda: messages.post(queue, [message()] * 10, client_id="c"),
         "post 1000": lambda: messages.post(queue, [message(dedup_id=f"{n}") for n in range(1000)], client_id="c"),
-        "get": lambda: messages.get(queue, ids),
+        "post delayed": lambda: messages.post(queue, [message(delay=5)], client_id="c"),
+        "get": lambda: messages.get(queue, ids[:1]),
+        "bulk get": lambda: messages.get(queue, ids),
         "list": lambda: messages.list(queue, exclude_client=None, **page),
         "list others": lambda: messages.list(queue, exclude_client="x", **page),
         "first": lambda: messages.first(queue, newest=False),
+        "newest": lambda: messages.first(queue, newest=True),
         "stats": lambda: messages.stats(queue),
         "claim": lambda: claims.create(queue, ttl=60, grace=3600, limit=10, max_claim_count=1),
         "claim none": lambda: claims.create(QueueKey("no", "such"), ttl=60, grace=0, limit=10),
@@ -45,11 +49,12 @@ def operations(driver: RedisDriver, queue: QueueKey) -> dict[str, Callable[[], o
         "update": lambda: claims.update(queue, claim, ttl=60, grace=7200),
         "release some": lambda: claims.release(queue, claim, message_ids=held[:2], delay=5),
         "delete": lambda: messages.delete(queue, held[2:3], claim_ids=[claim]),
+        "delete unclaimed": lambda: messages.delete(queue, ids[-1:], claim_ids=None),
         "bulk delete": lambda: messages.delete(queue, held[3:13], claim_ids=[claim]),
         "refused delete": lambda: messages.delete(queue, held[13:], claim_ids=None),
         "release": lambda: claims.release(queue, claim),
         "pop": lambda: messages.pop(queue, limit=10),
-        "purge": lambda: messages.purge(QueueKey("no", "such")),
+        "purge": lambda: messages.purge(queue),
         "record get": lambda: records.get(SPACE, queue.project),
         "record scan": lambda: records.scan(SPACE, limit=10),
         "record count": lambda: records.count(SPACE),
@@ -71,6 +76,57 @@ def test_each_operation_is_one_round_trip(
         before = proxy.round_trips
         call()
         assert (name, proxy.round_trips - before) == (name, 1)
+
+
+def test_twenty_thousand_at_once_are_one_round_trip(
+    proxy: Proxy, open_driver: Callable[..., RedisDriver], queue: QueueKey
+) -> None:
+    many = 20_000
+    driver = open_driver(proxy.port)
+    messages, claims = driver.messages, driver.claims
+    for call in operations(driver, QueueKey(queue.project, "warm")).values():
+        call()
+
+    def counted(call: Callable[[], Any]) -> Any:
+        before = proxy.round_trips
+        result = call()
+        assert proxy.round_trips - before == 1
+        return result
+
+    batch = [message(number) for number in range(many)]
+    ids = counted(lambda: messages.post(queue, batch, client_id="c"))
+    page: dict[str, Any] = {"marker": None, "exclude_client": None, "include_claimed": True, "include_delayed": False}
+    assert [each.id for each in counted(lambda: messages.list(queue, limit=many, **page)).items] == ids
+    assert [each.id for each in counted(lambda: messages.get(queue, ids))] == ids
+    claim = counted(lambda: claims.create(queue, ttl=60, grace=60, limit=many))
+    assert [each.id for each in claim.messages] == ids
+    assert len(counted(lambda: messages.list(queue, limit=many, **page)).items) == many
+    assert len(counted(lambda: claims.get(queue, claim.id)).messages) == many
+    assert counted(lambda: claims.update(queue, claim.id, ttl=120, grace=0))
+    counted(lambda: claims.release(queue, claim.id, message_ids=ids[: many // 2]))
+    counted(lambda: claims.release(queue, claim.id, delay=0.001))
+    claim = counted(lambda: claims.create(queue, ttl=60, grace=60, limit=many // 2))
+    held = [each.id for each in claim.messages]
+    assert held == ids[: many // 2]
+    assert counted(lambda: messages.delete(queue, held, claim_ids=[claim.id])) == {}
+    assert counted(lambda: messages.stats(queue)).total == many // 2
+    counted(lambda: messages.post(queue, batch, client_id="c"))
+    counted(lambda: messages.purge(queue))
+    counted(lambda: messages.post(queue, batch, client_id="c"))
+    assert len(counted(lambda: messages.pop(queue, limit=many))) == many
+
+
+def test_what_time_has_changed_takes_one_more_for_each_thousand(
+    proxy: Proxy, open_driver: Callable[..., RedisDriver], queue: QueueKey
+) -> None:
+    driver = open_driver(proxy.port)
+    driver.messages.stats(queue)
+    ttl = 0.5
+    driver.messages.post(queue, [EncodedMessage(b"1", ttl)] * 2_500, client_id="c")
+    time.sleep(ttl)
+    before = proxy.round_trips
+    assert driver.messages.stats(queue).total == 0
+    assert proxy.round_trips - before == 3
 
 
 def test_scripts_come_back_after_a_flush(client: redis.Redis, driver: RedisDriver, queue: QueueKey) -> None:

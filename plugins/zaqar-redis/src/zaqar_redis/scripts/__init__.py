@@ -33,7 +33,7 @@ class Script:
 
 KEYS: Final = {
     "queue": (
-        *("clock", "order", "claimed", "expiry", "bodies", "holders", "claims", "members", "ends"),
+        *("clock", "order", "claimed", "expiry", "bodies", "holders", "claims", "ends"),
         *("dedup", "dedup-ends"),
     ),
     "space": ("names", "versions", "values", "ends"),

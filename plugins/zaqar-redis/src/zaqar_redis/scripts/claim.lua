@@ -42,8 +42,8 @@ if before <= FEW and before + #taken > FEW then
   redis.call('HDEL', HOLDERS, LONG)
 end
 redis.call('ZADD', ENDS, ends, claim)
-redis.call('HSET', CLAIMS, claim, #taken .. ':' .. integer(now) .. ':' .. ARGV[2] .. ':' .. integer(lives_until))
-redis.call('HSET', MEMBERS, claim, table.concat(taken))
+local facts = #taken .. ':' .. integer(now) .. ':' .. ARGV[2] .. ':' .. integer(lives_until)
+redis.call('HSET', CLAIMS, claim, facts, claim .. TAKEN, table.concat(taken))
 if ends < due then
   due = ends
   keep_clock()

@@ -8,13 +8,14 @@ local CLAIMED = stem .. ':claimed' -- sorted set: messages that a claim holds, b
 local EXPIRY = stem .. ':expiry' -- sorted set: all messages, by the moment they expire, or earlier if claims prolong it
 local BODIES = stem .. ':bodies' -- hash: message -> MessagePack of (moment of the post, client, ttl, headers, body)
 local HOLDERS = stem .. ':holders' -- hash: message that was ever claimed -> see holder()
-local CLAIMS = stem .. ':claims' -- hash: claim -> how many messages it holds:moment it began:ttl:lives until
-local MEMBERS = stem .. ':members' -- hash: claim -> ids of the messages it took, by position; some may have left it
+local CLAIMS = stem .. ':claims' -- hash: claim -> how many messages it holds:moment it began:ttl:lives until;
+-- and claim:taken -> ids of the messages it took, by position, of which some may have left it
 local ENDS = stem .. ':ends' -- sorted set: claims, by the moment they end
 local DEDUP = stem .. ':dedup' -- hash: dedup id -> message
 local DEDUP_ENDS = stem .. ':dedup-ends' -- sorted set: dedup ids, by the moment they are forgotten
 
 local ID = 12 -- characters of an id
+local TAKEN = ':taken'
 local NO_CLAIM = string.rep('.', ID) -- which is no id
 local CHUNK = 4000 -- arguments of one call; unpack fails at about 8 000
 local SETTLED_PER_CALL = 1000
@@ -133,7 +134,7 @@ local function leave_claim(messages, holders, lives_until, positions) -- positio
 end
 
 local function members_of(claim, most) -- the first so many messages that it took, and the rest as it is stored
-  local stored = redis.call('HGET', MEMBERS, claim)
+  local stored = redis.call('HGET', CLAIMS, claim .. TAKEN)
   local members = {}
   for first = 1, math.min(#stored, most * ID), ID do
     members[#members + 1] = string.sub(stored, first, first + ID - 1)
@@ -143,8 +144,7 @@ end
 
 local function drop_claim(claim)
   redis.call('ZREM', ENDS, claim)
-  redis.call('HDEL', CLAIMS, claim)
-  redis.call('HDEL', MEMBERS, claim)
+  redis.call('HDEL', CLAIMS, claim, claim .. TAKEN)
 end
 
 local function lessen_claim(claim, facts, count) -- so many messages have left it
@@ -195,7 +195,7 @@ local function settle()
     if rest == '' then
       drop_claim(claim)
     else
-      redis.call('HSET', MEMBERS, claim, rest)
+      redis.call('HSET', CLAIMS, claim .. TAKEN, rest)
     end
     room = room - #members
     claim = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, 1)[1]

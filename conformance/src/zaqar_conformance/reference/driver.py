@@ -44,6 +44,7 @@ class ReferenceDriver(Driver):
     without: frozenset[Capability] = frozenset()
 
     def __init__(self, state: State) -> None:
+        self.state = state
         self.messages = ReferenceMessages(state)
         self.claims = ReferenceClaims(state)
         self.records = ReferenceRecords(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from zaqar_core.contract import QueueKey, Record, Space, StoredMessage
@@ -84,10 +84,8 @@ class State:
         self.records: dict[tuple[Space, str], tuple[Record, int | None]] = {}
         self._queues: dict[QueueKey, QueueState] = {}
         self._last = 0
-
-    def now(self) -> int:
-        """Milliseconds of a clock that never runs backwards."""
-        return time.monotonic_ns() // 1_000_000
+        self.now: Callable[[], int] = monotonic_milliseconds
+        """The one clock: milliseconds, which never run backwards."""
 
     def queue(self, key: QueueKey, now: int) -> QueueState:
         """The settled queue; an unknown one is empty."""
@@ -103,6 +101,11 @@ class State:
         """A number greater than all before."""
         self._last += 1
         return self._last
+
+
+def monotonic_milliseconds() -> int:
+    """Of a clock that never runs backwards."""
+    return time.monotonic_ns() // 1_000_000
 
 
 def milliseconds(seconds: float) -> int:

@@ -15,12 +15,16 @@ CheckFunction = Callable[["Env"], None]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``requirements``: the numbers it proves. ``destructive``: it needs a server of its own (kills, pauses)."""
+    """``requirements``: the numbers it proves. ``destructive``: it needs a server of its own (kills, pauses).
+
+    ``thorough``: it takes long, and is left out where somebody is in a hurry.
+    """
 
     name: str
     function: CheckFunction
     requirements: tuple[str, ...]
     destructive: bool = False
+    thorough: bool = False
 
     @property
     def summary(self) -> str:
@@ -31,7 +35,9 @@ class Check:
 _registry: dict[str, Check] = {}
 
 
-def check(*requirements: str, destructive: bool = False) -> Callable[[CheckFunction], CheckFunction]:
+def check(
+    *requirements: str, destructive: bool = False, thorough: bool = False
+) -> Callable[[CheckFunction], CheckFunction]:
     """Register a function as a check of these requirements. Its name is unique; its docstring says what it proves."""
 
     def register(function: CheckFunction) -> CheckFunction:
@@ -40,7 +46,7 @@ def check(*requirements: str, destructive: bool = False) -> Callable[[CheckFunct
             raise ValueError(f"two checks are called {name!r}; rename one")
         if not requirements or not function.__doc__:
             raise ValueError(f"check {name!r} must name a requirement and have a docstring")
-        _registry[name] = Check(name, function, requirements, destructive)
+        _registry[name] = Check(name, function, requirements, destructive, thorough)
         return function
 
     return register

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
 
+from zaqar_conformance.check import Check
 from zaqar_conformance.checks import all_checks
 from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.junit import to_junit
@@ -38,7 +41,12 @@ class NoReport(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with these arguments (those of the process if None); returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if getattr(arguments, "effort", "") != "soak" and getattr(arguments, "minutes", None):
+        parser.error("--minutes is how long --effort soak lasts; name both, or neither")
+    if getattr(arguments, "effort", "") == "soak" and not arguments.minutes:
+        parser.error("--effort soak needs --minutes: how long it begins new rounds")
     console = Console(highlight=False)
     try:
         command: int = arguments.command(console, arguments)
@@ -82,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="run just the checks of this name or requirement (LST-007, 'CLM-*'); may be repeated",
     )
+    run_parser.add_argument(
+        "--effort",
+        choices=("quick", "default", "soak"),
+        default="default",
+        help="quick: leave out what takes long; soak: again and again for --minutes, or until something fails",
+    )
+    run_parser.add_argument("--minutes", type=_positive, metavar="N", help="how long --effort soak begins new rounds")
     run_parser.add_argument("--seed", metavar="N", help="make randomised checks choose as in the run that printed N")
     run_parser.add_argument("--depth", type=_positive, metavar="N", help="how many messages 'many ahead' is")
     run_parser.add_argument("--report", type=Path, metavar="DIR", help="write report.json and junit.xml there")
@@ -111,20 +126,38 @@ def _run(console: Console, arguments: argparse.Namespace) -> int:
     checks = plan(target, profile=arguments.profile, only=arguments.only)
     if arguments.report:
         _make(arguments.report)  # now, not when all has been run
-    with TerminalProgress(console, checks) as progress:
-        report = run(
-            target,
-            profile=arguments.profile,
-            only=arguments.only,
-            seed=arguments.seed,
-            depth=arguments.depth,
-            progress=progress,
-            arguments=[f"--target={arguments.target}"] if arguments.target else [],
-        )
+    report = _soak(console, arguments, checks) if arguments.effort == "soak" else _run_once(console, arguments, checks)
     print_report(console, report)
     if arguments.report:
         _write(arguments.report, report)
     return report.exit_code
+
+
+def _run_once(console: Console, arguments: argparse.Namespace, checks: list[Check]) -> Report:
+    with TerminalProgress(console, checks) as progress:
+        return run(
+            _target(arguments),
+            profile=arguments.profile,
+            only=arguments.only,
+            seed=arguments.seed,
+            depth=arguments.depth,
+            quick=arguments.effort == "quick",
+            progress=progress,
+            arguments=[f"--target={arguments.target}"] if arguments.target else [],
+        )
+
+
+def _soak(console: Console, arguments: argparse.Namespace, checks: list[Check]) -> Report:
+    """Rounds with a seed each, until the time is over, one fails, or somebody interrupts; the last one's report."""
+    over = time.monotonic() + 60 * arguments.minutes
+    for number in count(1):
+        report = _run_once(console, arguments, checks)
+        arguments.seed = None  # only the first round is asked for
+        found = ", ".join(f"{amount} {outcome}" for outcome, amount in report.outcomes.items() if amount)
+        console.print(f"[bold]round {number}[/] (seed {report.seed}, {report.seconds:.0f} s): {found}")
+        if report.exit_code or report.interrupted or time.monotonic() >= over:
+            break
+    return report
 
 
 def _list(console: Console, arguments: argparse.Namespace) -> int:

@@ -40,12 +40,14 @@ def run(
     only: Sequence[str] = (),
     seed: str | None = None,
     depth: int | None = None,
+    quick: bool = False,
     progress: Progress | None = None,
     checks: Iterable[Check] | None = None,
     arguments: Sequence[str] = (),
 ) -> Report:
     """Run the checks of ``profile``, or those that ``only`` names, and report.
 
+    ``quick``: leave out what takes long.
     ``seed``: text that makes randomised checks choose the same; a fresh one if None. ``arguments``: those of the
     command line that name the target, for the report. An interruption (``KeyboardInterrupt``) ends the run, not the
     report. Raises ``NothingMatches``, ``CannotRun``, ``KnownFailuresError``.
@@ -56,7 +58,7 @@ def run(
     started, begin = datetime.now(UTC), time.monotonic()
     results: list[CheckResult] = []
     interrupted = False
-    with Session(target, seed=seed, depth=depth, known=known, arguments=arguments) as session:
+    with Session(target, seed=seed, depth=depth, quick=quick, known=known, arguments=arguments) as session:
         try:
             for check in chosen:
                 if progress:
@@ -74,7 +76,9 @@ def run(
         only=tuple(only),
         seed=session.seed,
         depth=session.depth,
-        command=session.command(f"--profile={profile}", *(f"--only={each}" for each in only)),
+        command=session.command(
+            f"--profile={profile}", *(f"--only={each}" for each in only), *(["--effort=quick"] if quick else [])
+        ),
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - begin, 3),
         interrupted=interrupted,

@@ -48,6 +48,7 @@ class Session:
         *,
         seed: str | None = None,
         depth: int | None = None,
+        quick: bool = False,
         known: Sequence[KnownFailure] = (),
         arguments: Sequence[str] = (),
     ) -> None:
@@ -57,6 +58,7 @@ class Session:
         self.environment: dict[str, Any] = {}
         self._target = target
         self._known = known
+        self._quick = quick
         self._arguments = list(arguments) or [target.name]
         if depth is not None:
             self._arguments.append(f"--depth={depth}")
@@ -112,6 +114,8 @@ class Session:
         missing = features(check) - self.capabilities
         if missing:
             return _Trial(Judgement(Outcome.UNSUPPORTED, f"{', '.join(sorted(missing))} is not declared"))
+        if self._quick and check.thorough:
+            return _Trial(Judgement(Outcome.NOT_RUN, "it takes long, and --effort quick was asked for"))
         if not check.destructive:
             trial = self._guarded(check, self._server)
             if trial.judgement.outcome is Outcome.FAILED and not self._server.answers():

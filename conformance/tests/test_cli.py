@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from zaqar_conformance import cli
-from zaqar_conformance.check import Check
+from zaqar_conformance.check import Check, ensure
 from zaqar_conformance.env import Env
 from zaqar_core import NewMessage
 
@@ -88,6 +88,8 @@ def test_1_if_something_is_not_implemented(capsys: pytest.CaptureFixture[str]) -
         (["run", "faulty", f"--report={__file__}"], "name another directory"),
         (["run", "rethinkdb-cluster"], "pip install zaqar-rethinkdb"),
         (["run", "://"], "scheme"),
+        (["run", "faulty", "--effort=soak"], "needs --minutes"),
+        (["run", "faulty", "--minutes=5"], "--effort soak"),
         (["fly"], "invalid choice"),
         ([], "required"),
     ],
@@ -165,3 +167,35 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("zaqar-conformance 0.")
     assert run("run", "--help") == 0
     assert "exit codes:" in capsys.readouterr().out
+
+
+def test_effort_quick_leaves_out_what_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [Check("passes", passes, ("MSG-001",)), Check("asks_first", asks_first, ("MSG-013",), thorough=True)]
+    monkeypatch.setattr("zaqar_conformance.engine.all_checks", lambda: made)
+    assert run("run", "faulty", "--effort", "quick") == 0
+    out = capsys.readouterr().out
+    assert "1 not run, 1 passed" in out
+    assert "--effort=quick" in out
+    assert run("run", "faulty") == 0
+    assert "2 passed" in capsys.readouterr().out
+
+
+def test_effort_soak_goes_round_and_round_until_something_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds = []
+
+    def breaks_in_the_third_round(env: Env) -> None:
+        """It holds for a while."""
+        seeds.append(env.seed)
+        ensure(len(seeds) < 3, "MSG-001", "it is over")
+
+    made = [Check("breaks", breaks_in_the_third_round, ("MSG-001",))]
+    monkeypatch.setattr("zaqar_conformance.engine.all_checks", lambda: made)
+    assert run("run", "faulty", "--effort", "soak", "--minutes", "5", "--seed", "7") == 1
+    out = capsys.readouterr().out
+    assert [line[:7] for line in out.splitlines() if line.startswith("round ")] == ["round 1", "round 2", "round 3"]
+    assert seeds[0].startswith("7/")
+    assert len(set(seeds)) == 3

@@ -261,7 +261,7 @@ def each_claim_ends_at_its_own_time(env: Env) -> None:
     see_listed(env, queue, ids[:4], "CLM-004", "6 messages of which the first two claims have ended")
 
 
-@check("CLM-004")
+@check("CLM-004", thorough=True)
 def thousands_come_back_together(env: Env) -> None:
     """When a claim of thousands ends, the first listing, count, deletion and claim see them all, in order."""
     many = min(env.depth, env.storage.limits.max_messages_per_claim, 5_000)
@@ -452,7 +452,7 @@ def a_claim_of_used_up_messages_is_a_claim(env: Env) -> None:
     ensure_equal(seen, ([], ids[2:]), "CLM-020", "exhausted and messages of a claim without max_claim_count")
 
 
-@check("CLM-021")
+@check("CLM-021", thorough=True)
 def a_claim_takes_thousands(env: Env) -> None:
     """A claim of every size up to the limit is made, read, renewed, deleted from and released whole."""
     limits = env.storage.limits

@@ -44,7 +44,7 @@ _LIFE = 0.2
 # --- Messages -----------------------------------------------------------------------------------------
 
 
-@check("MSG-019")
+@check("MSG-019", thorough=True)
 def deletions_stay_done_while_others_work(env: Env) -> None:
     """A message deleted while others claim, renew, release, fetch and list it is never seen again, nor counted."""
     queue = env.queue()
@@ -365,7 +365,7 @@ def no_message_is_in_two_claims_whatever_others_do(env: Env) -> None:
     judge.demand("CLM-018", judge.claimed_twice(env.history.operations))
 
 
-@check("CLM-019")
+@check("CLM-019", thorough=True)
 def no_message_is_in_a_claim_and_a_pop(env: Env) -> None:
     """Eight clients claim, pop, release and let expire at random; no message is in a live claim and a pop."""
     queue = env.queue()
@@ -419,7 +419,7 @@ def statistics_are_true_while_messages_move(env: Env) -> None:
 # --- Queues and records -------------------------------------------------------------------------------
 
 
-@check("QUE-002")
+@check("QUE-002", thorough=True)
 def one_of_many_creators_of_a_queue_wins(env: Env) -> None:
     """``create`` says True to exactly one of many at once: of eight threads, and of four processes with two each."""
     for _ in range(30):
@@ -478,7 +478,7 @@ def queue_listings_are_complete_while_others_come_and_go(env: Env) -> None:
     judge.demand("QUE-007", judge.queue_listing_faults(env.history.operations))
 
 
-@check("REC-008")
+@check("REC-008", thorough=True)
 def one_of_many_writers_of_a_record_wins(env: Env) -> None:
     """Of inserts of a key, replaces or deletes of a version at once one wins, in threads and in processes."""
     records = env.storage.control.records
@@ -548,7 +548,7 @@ def threads_on_one_storage_see_their_own_arguments_and_results(env: Env) -> None
     env.threads(8, lambda index: _work_alone(env, queues[index], f"client-{index}", index))
 
 
-@check("FAI-004")
+@check("FAI-004", thorough=True)
 def threads_on_one_storage_share_a_queue(env: Env) -> None:
     """Eight threads that work at random on one queue through one ``Storage`` lose no message and leave none stuck."""
     queue = env.queue()
@@ -563,7 +563,7 @@ def threads_on_one_storage_share_a_queue(env: Env) -> None:
     judge.demand("FAI-004", judge.resurrected(env.history.operations, settle_time(env)))
 
 
-@check("FAI-009")
+@check("FAI-009", thorough=True)
 def processes_share_a_queue(env: Env) -> None:
     """Four processes with two threads each post, claim, pop and delete: nothing is lost, stuck, or processed twice."""
     queue, sign = env.queue(), env.queue("sign")

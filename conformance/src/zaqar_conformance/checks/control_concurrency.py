@@ -19,7 +19,7 @@ _NAMES = 16
 # --- one winner ---------------------------------------------------------------------------------------
 
 
-@check("POO-008")
+@check("POO-008", thorough=True)
 def of_many_creators_of_a_pool_one_is_told_so(env: Env) -> None:
     """Eight clients create the same pools at once, with and without a flavor: one is told True, and the pool is its."""
     with control_plane(env) as plane:
@@ -38,7 +38,7 @@ def of_many_creators_of_a_pool_one_is_told_so(env: Env) -> None:
                 )
 
 
-@check("CAT-005")
+@check("CAT-005", thorough=True)
 def of_many_inserters_of_an_entry_one_is_told_so(env: Env) -> None:
     """Eight clients insert the same queues' entries at once, each with another pool: one is told True, and has it."""
     with control_plane(env) as plane:
@@ -52,7 +52,7 @@ def of_many_inserters_of_an_entry_one_is_told_so(env: Env) -> None:
             )
 
 
-@check("SUB-007")
+@check("SUB-007", thorough=True)
 def of_many_creators_of_a_subscription_one_gets_an_id(env: Env) -> None:
     """Eight clients create a subscription for the same subscriber at once: one gets an id, and it is that one's."""
     queues = [env.queue() for _ in range(_NAMES)]
@@ -66,7 +66,7 @@ def of_many_creators_of_a_subscription_one_gets_an_id(env: Env) -> None:
 # --- rules that span records --------------------------------------------------------------------------
 
 
-@check("CAT-006")
+@check("CAT-006", thorough=True)
 def no_entry_names_a_pool_that_is_gone(env: Env) -> None:
     """Eight clients keep entries while four delete pools, which are made again: no entry dangles, none is lost."""
     with control_plane(env) as plane:
@@ -86,7 +86,7 @@ def no_entry_names_a_pool_that_is_gone(env: Env) -> None:
         _ends_in_order(plane, pools, "CAT-006")
 
 
-@check("CAT-007")
+@check("CAT-007", thorough=True)
 def killed_clients_leave_no_entry_of_a_pool_that_is_gone(env: Env) -> None:
     """Processes that keep entries, and that delete and make pools, are killed: nothing dangles, is lost, or stuck."""
     if not env.declares(Capability.MULTI_PROCESS):
@@ -161,7 +161,7 @@ def _ends_in_order(plane: Plane, pools: list[str], requirement: str) -> None:
         storage.catalogue.delete(queue)
 
 
-@check("FLA-007")
+@check("FLA-007", thorough=True)
 def flavors_stay_equal_and_whole(env: Env) -> None:
     """Five clients put pools of two kinds into two flavors, of which a sixth deletes one: no rule is broken."""
     with control_plane(env) as plane:
@@ -189,7 +189,7 @@ def flavors_stay_equal_and_whole(env: Env) -> None:
             ensure_equal(seen, expected, "FLA-007", "the pools of a flavor that was emptied, and which one joined")
 
 
-@check("FLA-008")
+@check("FLA-008", thorough=True)
 def deletions_at_once_leave_a_flavor_a_pool(env: Env) -> None:
     """Four clients delete the four pools of a flavor at the same moment, again and again: one pool stays at least."""
     with control_plane(env) as plane:

@@ -37,21 +37,21 @@ Fill = Callable[[Env, str, int], object]
 Round = Callable[[Env, str], Iterator[str]]
 
 
-@check("CAP-003")
+@check("CAP-003", thorough=True)
 def depth_of_active_messages_costs_little(env: Env) -> None:
     """With 100 000 active messages ahead, operations cost at most 1.5 times as much as with 100."""
     with _two_queues(env, post) as (deep, shallow):
         _compare(env, f"{env.depth:,} active ahead", _work, deep, shallow)
 
 
-@check("CAP-003")
+@check("CAP-003", thorough=True)
 def depth_of_claimed_messages_costs_little(env: Env) -> None:
     """With 100 000 claimed messages ahead, operations cost at most 1.5 times as much as with 100."""
     with _two_queues(env, _post_claimed) as (deep, shallow):
         _compare(env, f"{env.depth:,} claimed ahead", _work, deep, shallow)
 
 
-@check("CAP-003")
+@check("CAP-003", thorough=True)
 def depth_of_expired_messages_costs_little(env: Env) -> None:
     """With 100 000 expired messages ahead, operations cost at most 1.5 times as much as with 100."""
     with _two_queues(env, _post_expiring) as (deep, shallow):
@@ -59,14 +59,14 @@ def depth_of_expired_messages_costs_little(env: Env) -> None:
         _compare(env, f"{env.depth:,} expired ahead", _work, deep, shallow)
 
 
-@check("CAP-003")
+@check("CAP-003", thorough=True)
 def depth_of_delayed_messages_costs_little(env: Env) -> None:
     """With 100 000 delayed messages ahead, operations cost at most 1.5 times as much as with 100."""
     with _two_queues(env, _post_delayed) as (deep, shallow):
         _compare(env, f"{env.depth:,} delayed ahead", _work, deep, shallow)
 
 
-@check("STA-005")
+@check("STA-005", thorough=True)
 def depth_costs_statistics_little(env: Env) -> None:
     """With 100 000 messages in the queue, of every state, statistics cost at most 1.5 times as much as with 100."""
     with _two_queues(env, _post_mixture) as (deep, shallow):

@@ -22,7 +22,7 @@ _ROUNDS = 5
 # --- Clients ------------------------------------------------------------------------------------------
 
 
-@check("FAI-005")
+@check("FAI-005", thorough=True)
 def killed_clients_lose_nothing(env: Env) -> None:
     """Processes are killed at random moments, whatever they hold: all they were told of is there, and comes back."""
     if not env.declares(Capability.MULTI_PROCESS):
@@ -42,7 +42,7 @@ def killed_clients_lose_nothing(env: Env) -> None:
         _demand_all_comes_back(env, each)
 
 
-@check("FAI-005")
+@check("FAI-005", thorough=True)
 def vanished_clients_lose_nothing(env: Env) -> None:
     """Clients are closed in the midst of calls, or forgotten, whatever they hold: all messages are there, come back."""
     queue = env.queue()
@@ -121,7 +121,7 @@ def _claim_all(env: Env, queue: str, expected: set[str]) -> None:
 # --- The datastore ------------------------------------------------------------------------------------
 
 
-@check("FAI-006", destructive=True)
+@check("FAI-006", destructive=True, thorough=True)
 def acknowledged_work_survives_the_death_of_the_datastore(env: Env) -> None:
     """``kill -9`` at random moments amid posts, claims, deletions and records: what was told is there, all is whole."""
     if env.target.embedded:
@@ -130,7 +130,7 @@ def acknowledged_work_survives_the_death_of_the_datastore(env: Env) -> None:
         _hurt(env, "FAI-006", lambda doomed: _kill_server(env, doomed))
 
 
-@check("FAI-008", destructive=True)
+@check("FAI-008", destructive=True, thorough=True)
 def acknowledged_work_survives_the_promotion_of_a_replica(env: Env) -> None:
     """The primary dies at a random moment amid posts, claims, deletions and records, and a replica takes over."""
     if env.target.embedded:

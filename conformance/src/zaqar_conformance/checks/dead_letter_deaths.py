@@ -35,7 +35,7 @@ class Gone(BaseException):
     """The mover is no more: nothing after this runs, and nothing that it held is given back."""
 
 
-@check("DLQ-004")
+@check("DLQ-004", thorough=True)
 def dead_letters_outlive_a_killed_mover(env: Env) -> None:
     """Processes that move dead letters are killed after every step: no message is lost, the next claim goes on."""
     if not env.declares(Capability.MULTI_PROCESS):
@@ -60,7 +60,7 @@ def move_and_be_killed(worker: Worker, queue: str, step: list[str]) -> None:
     mover.claims.create(queue, ttl=_LEASE, grace=60, limit=10)
 
 
-@check("DLQ-004")
+@check("DLQ-004", thorough=True)
 def dead_letters_outlive_a_vanished_mover(env: Env) -> None:
     """Clients that move dead letters vanish after every step: no message is lost, the next claim goes on."""
     for step in STEPS:
@@ -89,7 +89,7 @@ def dead_letters_move_to_another_backend(env: Env) -> None:
             ensure_equal(source.messages.stats(queue).total, 0, "DLQ-005", "messages left in the first backend")
 
 
-@check("DLQ-004", "DLQ-005")
+@check("DLQ-004", "DLQ-005", thorough=True)
 def dead_letters_outlive_a_mover_between_backends(env: Env) -> None:
     """Clients that move dead letters from one backend to another vanish after every step: no message is lost."""
     with _another_backend(env) as other:

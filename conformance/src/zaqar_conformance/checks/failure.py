@@ -65,7 +65,7 @@ def unreachable_backend_harms_no_other_connection(env: Env) -> None:
     )
 
 
-@check("FAI-002", destructive=True)
+@check("FAI-002", destructive=True, thorough=True)
 def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
     """While the datastore serves nobody every method ends in time: with ``StorageUnavailable``, or the answer."""
     calls = _calls_of_a_client_each(env)
@@ -79,7 +79,7 @@ def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
     )
 
 
-@check("FAI-002", destructive=True)
+@check("FAI-002", destructive=True, thorough=True)
 def blocked_datastore_refuses_writes(env: Env) -> None:
     """A post to a datastore that serves nobody raises ``StorageUnavailable``, each time, and works afterwards."""
     queue, client = env.queue(), env.connect(timeout=_TIMEOUT)

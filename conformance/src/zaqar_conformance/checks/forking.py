@@ -30,7 +30,7 @@ _STEPS = 8
 _MOST_STEPS = 400
 
 
-@check("FAI-010")
+@check("FAI-010", thorough=True)
 def parent_and_child_go_on_after_a_fork(env: Env) -> None:
     """A process forks while its threads are amid calls; the child uses what it inherited; both get all their own."""
     shared, own = env.queue("shared"), env.queue("own")

@@ -72,7 +72,7 @@ def a_post_takes_thousands(env: Env) -> None:
         see_stats(env, queue, "MSG-002", what, free=size)
 
 
-@check("MSG-002")
+@check("MSG-002", thorough=True)
 def a_post_takes_as_many_bytes_as_are_allowed(env: Env) -> None:
     """A batch of the most bytes that the limits allow is stored whole."""
     queue, limits = env.queue(), env.storage.limits
@@ -437,7 +437,7 @@ def expired_messages_are_not_popped(env: Env) -> None:
     ensure_equal(popped, firsts[:1], "MSG-010", "popped with limit=1 behind expired messages")
 
 
-@check("MSG-011")
+@check("MSG-011", thorough=True)
 def thousands_of_expired_messages_wedge_nothing(env: Env) -> None:
     """With thousands expired at the head, every operation works and its first answer is right."""
     many = min(env.depth, 9_000)
@@ -499,7 +499,7 @@ def gc_removes_nothing_alive(env: Env) -> None:
             ensure_equal(env.storage.queues.get_metadata(queue), metadata, "MSG-012", f"metadata after gc ran {times}")
 
 
-@check("MSG-012")
+@check("MSG-012", thorough=True)
 def gc_runs_while_others_work(env: Env) -> None:
     """``gc`` over and over disturbs nobody who posts, reads and deletes meanwhile."""
     queue = env.queue()

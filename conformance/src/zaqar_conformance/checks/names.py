@@ -61,7 +61,7 @@ PROJECTS = [
 SEPARATORS = [*"./:|,;-_~+=@#%&!?*\\'\" \t\n\x1f\x01", "::", "//", "--", "\\."]
 
 
-@check("NAM-001")
+@check("NAM-001", thorough=True)
 def any_queue_name_works(env: Env) -> None:
     """A queue of any name takes, shows, counts and gives away messages."""
     for name in NAMES:
@@ -76,7 +76,7 @@ def any_queue_name_works(env: Env) -> None:
         see_stats(env, name, "NAM-001", f"the purged queue {name!r}")
 
 
-@check("NAM-001")
+@check("NAM-001", thorough=True)
 def any_queue_name_takes_claims_and_pops(env: Env) -> None:
     """Messages of a queue of any name are claimed, released and popped, where the driver has that."""
     for name in NAMES:
@@ -188,7 +188,7 @@ def similar_projects_are_different(env: Env) -> None:
         see_listed(env, queue, ids, "NAM-003", what, project=project)
 
 
-@check("NAM-004")
+@check("NAM-004", thorough=True)
 def joined_names_stay_apart(env: Env) -> None:
     """Pairs of project and queue that read the same once joined by a separator hold their own messages."""
     root = new_id()

@@ -49,7 +49,7 @@ def a_refused_post_stores_nothing(env: Env) -> None:
         see_stats(env, queue, "MSG-023", f"after a refused post with {what}")
 
 
-@check("MSG-023")
+@check("MSG-023", thorough=True)
 def a_large_post_that_fails_stores_nothing(env: Env) -> None:
     """A batch of any size and weight that the limits allow, if it fails at all, has stored nothing."""
     limits = env.storage.limits
@@ -63,7 +63,7 @@ def a_large_post_that_fails_stores_nothing(env: Env) -> None:
         _post_all_or_nothing(env, env.storage, env.queue(), batch)()
 
 
-@check("MSG-023")
+@check("MSG-023", thorough=True)
 def a_post_that_runs_out_of_time_stores_nothing(env: Env) -> None:
     """A post that ends in a time-out has stored nothing, or says that its outcome is unknown; never a part."""
     verdicts = []
@@ -80,7 +80,7 @@ def a_post_that_runs_out_of_time_stores_nothing(env: Env) -> None:
         verdict()
 
 
-@check("MSG-023", destructive=True)
+@check("MSG-023", destructive=True, thorough=True)
 def a_post_to_a_silent_datastore_stores_nothing(env: Env) -> None:
     """A post to a datastore that serves nobody for a while has stored nothing, or says that its outcome is unknown."""
     patient = env.connect(timeout=0.5)
@@ -373,7 +373,7 @@ def a_delayed_message_is_not_popped_before_its_time(env: Env) -> None:
     )
 
 
-@check("MSG-027")
+@check("MSG-027", thorough=True)
 def thousands_become_available_together(env: Env) -> None:
     """When the delay of thousands is over, the first listing, count and claim show them all."""
     many = min(env.depth, 5_000)

@@ -11,7 +11,7 @@ SECONDS = 4.0
 """How long each check searches."""
 
 
-@check("MSG-031")
+@check("MSG-031", thorough=True)
 def random_programs_on_messages_agree_with_the_model(env: Env) -> None:
     """Random programs of several clients on messages and claims, as time passes, answer as the model does."""
     kinds = [draw.on_messages(env.storage.capabilities, timed=timed) for timed in (False, True)]
@@ -19,7 +19,7 @@ def random_programs_on_messages_agree_with_the_model(env: Env) -> None:
     Search(env, kinds, names="xy", tidy=tidy).run("MSG-031", seconds=SECONDS)
 
 
-@check("QUE-012")
+@check("QUE-012", thorough=True)
 def random_programs_on_records_agree_with_the_model(env: Env) -> None:
     """Random programs of several clients on queues, pools, flavors, catalogue and subscriptions answer as the model."""
     kinds = [draw.on_records(env.storage.capabilities, timed=timed) for timed in (False, True)]

@@ -121,7 +121,7 @@ def counts_follow_delays(env: Env) -> None:
         see_stats(env, queue, "STA-001", "2 delayed, one released with a delay, one claimed", claimed=1, delayed=3)
 
 
-@check("STA-001")
+@check("STA-001", thorough=True)
 def counts_equal_what_is_listed_after_any_mixture(env: Env) -> None:
     """After every step of a random mixture of operations the counts are those of the listing, and those expected."""
     queue = env.queue()

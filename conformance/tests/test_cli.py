@@ -72,7 +72,7 @@ def test_1_if_something_failed_and_it_says_all_about_it(capsys: pytest.CaptureFi
 
 def test_1_if_something_is_not_implemented(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("run", "faulty://a?fault=unfinished") == 1
-    assert "MessageController.pop (1 check wait" in capsys.readouterr().out
+    assert "MessageController.pop (1 check waits for it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""The command line: ``zaqar-conformance run`` and ``list``."""
+"""The command line: ``zaqar-conformance run``, ``list`` and ``init``."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 import traceback
@@ -20,6 +21,7 @@ from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
 from zaqar_conformance.report import Report
 from zaqar_conformance.requirements import load, markdown
+from zaqar_conformance.scaffold import ScaffoldError, create
 from zaqar_conformance.session import CannotRun
 from zaqar_conformance.target import BrokenTarget, Target, UnknownTarget, find_target, target_names
 from zaqar_conformance.terminal import TerminalProgress, print_report
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exception(error.__cause__)
         _complain(error)
         return 3
-    except (UnknownTarget, NothingMatches, KnownFailuresError, InvalidUri, NoReport) as error:
+    except (UnknownTarget, NothingMatches, KnownFailuresError, InvalidUri, NoReport, ScaffoldError) as error:
         _complain(error)
         return 2
 
@@ -106,6 +108,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_target(list_parser)
     list_parser.add_argument("--markdown", action="store_true", help="print the contract as a page")
     list_parser.set_defaults(command=_list)
+
+    init_parser = commands.add_parser(
+        "init",
+        help="begin a driver of your own",
+        description="Write the distribution zaqar-NAME, whose driver is complete but for its methods.",
+    )
+    init_parser.add_argument("name", metavar="NAME", help="what the datastore is called, such as postgres")
+    init_parser.add_argument("--scheme", help="of the driver's URIs (default: NAME)")
+    init_parser.add_argument("--directory", type=Path, metavar="DIR", help="where to put it (default: here)")
+    init_parser.set_defaults(command=_init)
     return parser
 
 
@@ -178,6 +190,18 @@ def _list(console: Console, arguments: argparse.Namespace) -> int:
             for check in checks:
                 if requirement.id in check.requirements:
                     console.print(f"    [green]{check.name}[/]: {check.summary}", soft_wrap=True)
+    return 0
+
+
+def _init(console: Console, arguments: argparse.Namespace) -> int:
+    folder = create(arguments.name, scheme=arguments.scheme, directory=arguments.directory)
+    console.print(f"""{folder} is there. Next, in an environment of its own:
+
+  cd {shlex.quote(str(folder))}
+  pip install -e . --group dev
+  zaqar-conformance run {arguments.name}
+
+It lists the methods in the order to write them. Guide: docs/writing-a-driver.md of the Zaqar storage SDK.""", soft_wrap=True)
     return 0
 
 

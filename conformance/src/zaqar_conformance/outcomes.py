@@ -127,10 +127,13 @@ def _method(error: BaseException) -> str:
 
 
 def writing_order(method: str) -> int:
-    """Where ``method`` stands in the contract: the order in which a driver's author had best write them."""
+    """Where ``method`` stands in the order in which a driver's author had best write them.
+
+    Records come before messages: the first post to a queue registers it.
+    """
     methods = [
         f"{interface.__name__}.{name}"
-        for interface in (Driver, MessageController, ClaimController, RecordStore)
+        for interface in (Driver, RecordStore, MessageController, ClaimController)
         for name in vars(interface)
     ]
     return methods.index(method) if method in methods else len(methods)

@@ -22,15 +22,14 @@ def bound(check: Check, judgement: Judgement, declared: frozenset[Capability]) -
     """What the judgement means for a driver that declares no more than ``declared``.
 
     A guarantee that is not declared cannot be broken, only observed. Where a check says which requirement it saw
-    broken, that one's guarantee counts, else those of all that it names.
+    broken, that one's guarantee counts, else those of all that it names. A method that is missing is missing either way.
     """
     named = [requirement for requirement in _of(check) if requirement.id == judgement.requirement] or _of(check)
     open_guarantees = {requirement.guarantee for requirement in named if requirement.guarantee} - declared
     if judgement.outcome is Outcome.PASSED:
         promised = {requirement.guarantee for requirement in _of(check) if requirement.guarantee} <= declared
         return judgement if promised else replace(judgement, outcome=Outcome.OBSERVED)
-    weaker = (Outcome.FAILED, Outcome.NOT_IMPLEMENTED, Outcome.UNDECIDED)
-    if open_guarantees and judgement.outcome in weaker:
+    if open_guarantees and judgement.outcome in (Outcome.FAILED, Outcome.UNDECIDED):
         message = f"{', '.join(sorted(open_guarantees))} is not declared (seen: {judgement.message})"
         return Judgement(Outcome.UNSUPPORTED, message)
     return judgement

@@ -173,14 +173,11 @@ class Session:
     def _look(self) -> None:
         """Connect once: does it work at all, what does it declare, what does it say of itself?"""
         health: Any = {}
-        try:
-            with connect(self._server.uri) as storage:
-                self.capabilities = storage.capabilities
-                with suppress(NotImplementedError):
-                    health = storage.health()
-        except NotImplementedError:
-            # Every check will say the same of ``open``: that is the report an author starts from.
-            self.capabilities = frozenset(Capability)
+        # What is not written yet says every check that needs it: that is the report an author starts from.
+        self.capabilities = frozenset(Capability)
+        with suppress(NotImplementedError), connect(self._server.uri) as storage:
+            self.capabilities = storage.capabilities
+            health = storage.health()
         self.environment = {
             "python": platform.python_version(),
             "implementation": platform.python_implementation(),

@@ -143,8 +143,8 @@ def _print_missing(console: Console, report: Report) -> None:
     if missing:
         console.print("\n[bold]Not implemented[/], in the order to write them:")
     for method, results in missing.items():
-        checks = f"{len(results)} check{'s' if len(results) > 1 else ''}"
-        console.print(f"  {method} ({checks} wait for it; next: {escape(results[0].reproduce)})", soft_wrap=True)
+        waiting = "1 check waits" if len(results) == 1 else f"{len(results)} checks wait"
+        console.print(f"  {method} ({waiting} for it; next: {escape(results[0].reproduce)})", soft_wrap=True)
 
 
 def _first_lines(history: tuple[Operation, ...]) -> str:

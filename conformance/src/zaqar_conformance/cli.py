@@ -195,13 +195,14 @@ def _list(console: Console, arguments: argparse.Namespace) -> int:
 
 def _init(console: Console, arguments: argparse.Namespace) -> int:
     folder = create(arguments.name, scheme=arguments.scheme, directory=arguments.directory)
-    console.print(f"""{folder} is there. Next, in an environment of its own:
+    text = f"""{folder} is there. Next, in an environment of its own:
 
   cd {shlex.quote(str(folder))}
   pip install -e . --group dev
   zaqar-conformance run {arguments.name}
 
-It lists the methods in the order to write them. Guide: docs/writing-a-driver.md of the Zaqar storage SDK.""", soft_wrap=True)
+It lists the methods in the order to write them. The guide is docs/writing-a-driver.md of the Zaqar storage SDK."""
+    console.print(text, markup=False, soft_wrap=True)
     return 0
 
 

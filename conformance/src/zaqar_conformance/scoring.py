@@ -22,7 +22,8 @@ def bound(check: Check, judgement: Judgement, declared: frozenset[Capability]) -
     """What the judgement means for a driver that declares no more than ``declared``.
 
     A guarantee that is not declared cannot be broken, only observed. Where a check says which requirement it saw
-    broken, that one's guarantee counts, else those of all that it names. A method that is missing is missing either way.
+    broken, that one's guarantee counts, else those of all that it names. A missing method is missing either
+    way.
     """
     named = [requirement for requirement in _of(check) if requirement.id == judgement.requirement] or _of(check)
     open_guarantees = {requirement.guarantee for requirement in named if requirement.guarantee} - declared

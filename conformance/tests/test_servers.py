@@ -121,6 +121,47 @@ def test_a_paused_server_can_be_stopped_and_killed(make: Callable[..., Server]) 
         assert server.pid is None
 
 
+FORKING = f"""
+import os
+import signal
+
+if os.fork() == 0:
+    os.setsid()  # as PostgreSQL's do: no signal to the parent's group reaches it
+    exec({ECHO!r})
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.pause()
+"""
+
+
+def test_what_a_server_started_itself_is_paused_and_killed_with_it(tmp_path: Path) -> None:
+    server = Server(lambda port: [sys.executable, "-c", FORKING, str(port)], tmp_path, accepts)
+    server.start()
+    try:
+        parent, child = server.pids
+        assert parent == server.pid
+        server.pause()
+        with pytest.raises(TimeoutError):
+            ask(server.port, timeout=0.2)
+        server.resume()
+        assert ask(server.port) == b"hello\n"
+        server.kill()
+        assert not is_alive(child)
+        assert server.pids == []
+        server.restart()
+        assert ask(server.port) == b"hello\n"
+    finally:
+        server.kill()
+
+
+def test_a_server_may_need_another_signal_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", FORKING]
+    server = Server(lambda port: [*command, str(port)], tmp_path, accepts, stop_signal=signal.SIGINT)
+    server.start()
+    monkeypatch.setattr(servers, "STOP_LIMIT", 3600)
+    server.stop()  # by SIGTERM it would never end
+    assert server.pid is None
+
+
 def test_a_server_that_ends_at_once_shows_its_log(make: Callable[..., Server]) -> None:
     server = make(lambda port: [sys.executable, "-c", "raise SystemExit('no such setting')"])
     with pytest.raises(ServerError, match="no such setting"):

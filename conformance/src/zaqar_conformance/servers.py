@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,11 +31,12 @@ class ServerError(Exception):
 
 
 class Server:
-    """One server process. Its port stays the same when it is started again.
+    """One server: a process and, on Linux, those that it starts. Its port stays the same when it is started again.
 
     ``command``: the program and its arguments for a port. ``folder``: where it runs and keeps its files.
     ``answers``: whether the server at a port takes requests; it may raise ``OSError`` while it does not.
     ``highest``: of the ports it may have, for one that takes another port at a distance from the first.
+    ``stop_signal``: what ends it in an orderly way though clients are connected.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Server:
         answers: Callable[[int], bool],
         *,
         highest: int = 65_535,
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.folder = folder
         self.port = 0
         self._command = command
         self._answers = answers
         self._highest = highest
+        self._stop_signal = stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -58,6 +61,11 @@ class Server:
         """Of the process, paused or not; None if there is none."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the process and, on Linux, all that descend from it; [] if there is none."""
+        return _family(self.pid) if self.pid is not None else []
 
     @property
     def log(self) -> str:
@@ -81,13 +89,27 @@ class Server:
         raise ServerError(f"{name} did not answer on port {self.port} within {START_LIMIT:g} s:\n{self.log}")
 
     def kill(self) -> None:
-        """``kill -9``, paused or not; nothing if it does not run."""
-        self._end(signal.SIGKILL)
+        """``kill -9``, paused or not, all of its processes; nothing if it does not run."""
+        family = self._freeze()  # or it would start others meanwhile
+        _signal(family, signal.SIGKILL)
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            _watchdog.release(process.pid)
+        while any(map(_runs, family)):  # what a process has open, a killed one keeps for a moment
+            time.sleep(0.001)
 
     def stop(self) -> None:
-        """Ask it to end (SIGTERM), and kill it if it does not; nothing if it does not run."""
+        """Ask it to end (``stop_signal``), and kill it if it does not; nothing if it does not run."""
         self.resume()
-        self._end(signal.SIGTERM)
+        if self._process is not None:
+            self._process.send_signal(self._stop_signal)
+            try:
+                self._process.wait(STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                pass
+        self.kill()
 
     def restart(self) -> None:
         """Stop it if it runs, and start it with its files and on its port."""
@@ -96,11 +118,19 @@ class Server:
 
     def pause(self) -> None:
         """It answers nobody, its connections stay open (SIGSTOP)."""
-        self._signal(signal.SIGSTOP)
+        self._freeze()
 
     def resume(self) -> None:
         """End ``pause``."""
-        self._signal(signal.SIGCONT)
+        _signal(self.pids, signal.SIGCONT)
+
+    def _freeze(self) -> list[int]:
+        """Stop all of its processes; the first of them, being stopped, starts no others."""
+        frozen: list[int] = []
+        while new := [pid for pid in self.pids if pid not in frozen]:
+            _signal(new, signal.SIGSTOP)
+            frozen += new
+        return frozen
 
     def _try_start(self) -> bool:
         with (self.folder / "server.log").open("ab") as log:
@@ -120,23 +150,6 @@ class Server:
         self.kill()
         return False
 
-    def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
-
-    def _end(self, number: int) -> None:
-        process = self._process
-        if process is None:
-            return
-        self._signal(number)
-        try:
-            process.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        _watchdog.release(process.pid)
-        self._process = None
-
 
 def free_port(highest: int = 65_535) -> int:
     """A port of loopback, up to ``highest``, that nothing listens on just now."""
@@ -152,6 +165,45 @@ def accepts(port: int) -> bool:
     """Whether something takes connections on this port of loopback."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
+
+
+# --- processes -------------------------------------------------------------------------------------------
+
+
+def _family(pid: int) -> list[int]:
+    """The process and all that descend from it, as it is at this moment; without /proc it alone."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(_fields(stat)[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process that has not ended, be it waited for or not."""
+    try:
+        return _fields(Path(f"/proc/{pid}/stat"))[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _fields(stat: Path) -> list[str]:
+    """State, parent and so on: what follows the name, which may hold anything."""
+    return stat.read_text("utf-8", "replace").rpartition(")")[2].split()
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
 
 
 # --- the watchdog ---------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from zaqar_conformance.check import NotRun
+from zaqar_conformance.servers import Server
 from zaqar_core.contract import Driver, QueueKey
 from zaqar_core.registry import DISTRIBUTIONS
 from zaqar_core.uri import Uri
@@ -111,6 +112,45 @@ class Target(ABC):
         Of an embedded backend the suite traces its own client, which it knows.
         """
         return ()
+
+
+class ServerTarget(Target):
+    """A datastore of servers on loopback, all of which are killed, paused and started again at once.
+
+    ``start`` puts them into ``servers`` and starts them.
+    """
+
+    def __init__(self) -> None:
+        self.servers: list[Server] = []
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.kill()
+
+    def kill(self) -> None:
+        for server in self.started():
+            server.kill()
+
+    def restart(self) -> None:
+        for server in self.started():
+            server.restart()
+
+    def pause(self) -> None:
+        for server in self.started():
+            server.pause()
+
+    def resume(self) -> None:
+        for server in self.started():
+            server.resume()
+
+    def traced_pids(self) -> Sequence[int]:
+        return [pid for server in self.started() for pid in server.pids]
+
+    def started(self) -> list[Server]:
+        """The servers. Raises ``TargetError`` if ``start`` was not called."""
+        if not self.servers:
+            raise TargetError(f"the target {self.name} was not started")
+        return self.servers
 
 
 class UriTarget(Target):

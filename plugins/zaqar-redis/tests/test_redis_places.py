@@ -204,7 +204,7 @@ def clustered(cluster: RedisClusterTarget, tmp_path: Path) -> Iterator[RedisDriv
 
 
 def owner_of(cluster: RedisClusterTarget, slot: int) -> Any:
-    for server in cluster._started():
+    for server in cluster.started():
         client = plain_client(server.port)
         if slot in slots_of(client):
             return client, client.execute_command("CLUSTER", "MYID"), server.port
@@ -226,7 +226,7 @@ def test_queues_spread_over_a_cluster(cluster: RedisClusterTarget, clustered: Re
     for queue in queues:
         clustered.messages.post(queue, [EncodedMessage(b"1", 0.001)] * 3, client_id="c")
         clustered.messages.post(queue, [EncodedMessage(b"1", 600)], client_id="c")
-    for server in cluster._started():
+    for server in cluster.started():
         with closing(plain_client(server.port)) as client:
             assert client.keys("zaqar:q:*")
     time.sleep(0.01)
@@ -266,7 +266,7 @@ def test_a_slot_that_moves_is_followed_and_nothing_is_split(
             post(clustered, queue)  # neither has all of it
         for key in keys[1:]:
             source.execute_command("MIGRATE", "127.0.0.1", target_port, key, 0, 5_000)
-        for server in cluster._started():
+        for server in cluster.started():
             with closing(plain_client(server.port)) as client:
                 client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", target_id)
         assert clustered.messages.stats(queue).total == 20
@@ -282,7 +282,7 @@ def test_a_node_that_is_gone_takes_its_queues_along_alone(cluster: RedisClusterT
     queues = [QueueKey(new_id(), "q") for _ in range(30)]
     for queue in queues:
         post(clustered, queue)
-    victim = cluster._started()[1]
+    victim = cluster.started()[1]
     with closing(plain_client(victim.port)) as client:
         lost = {queue for queue in queues if key_slot(queue_stem("zaqar", queue).encode()) in slots_of(client)}
     with closing(opened(cluster.start(Path()), timeout=0.5)) as impatient:
@@ -301,7 +301,7 @@ def test_a_node_that_is_gone_takes_its_queues_along_alone(cluster: RedisClusterT
 
 def test_one_server_of_a_cluster_is_not_enough(cluster: RedisClusterTarget, tmp_path: Path) -> None:
     cluster.start(tmp_path)
-    for server in cluster._started():
+    for server in cluster.started():
         with pytest.raises(InvalidUri, match=r"redis\+cluster"):
             opened(f"redis://127.0.0.1:{server.port}/0")
 

@@ -17,7 +17,7 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from zaqar_conformance.servers import Server, free_port
-from zaqar_conformance.target import Target, TargetError
+from zaqar_conformance.target import ServerTarget, TargetError
 from zaqar_core.contract import Driver, QueueKey
 from zaqar_redis import facts
 from zaqar_redis.driver import RedisDriver
@@ -37,33 +37,10 @@ _HIGHEST_OF_A_CLUSTER: Final = 55_535
 """A node of a cluster takes a second port, 10 000 above the first."""
 
 
-class _Target(Target):
-    """Servers on loopback, all of which are killed, paused and started at once."""
+class _Target(ServerTarget):
+    """Servers on loopback, with these settings."""
 
     settings: ClassVar[Sequence[str]] = ()
-
-    def __init__(self) -> None:
-        self._servers: list[Server] = []
-
-    def stop(self) -> None:
-        for server in self._servers:
-            server.kill()
-
-    def kill(self) -> None:
-        for server in self._started():
-            server.kill()
-
-    def restart(self) -> None:
-        for server in self._started():
-            server.restart()
-
-    def pause(self) -> None:
-        for server in self._started():
-            server.pause()
-
-    def resume(self) -> None:
-        for server in self._started():
-            server.resume()
 
     def unreachable_uri(self) -> str:
         return f"{self.scheme}://127.0.0.1:{free_port()}/0"
@@ -72,14 +49,6 @@ class _Target(Target):
         if not isinstance(driver, RedisDriver):
             raise TypeError(f"{type(driver).__qualname__} is no RedisDriver")
         return [gap for each in driver.facts() for gap in facts.durability_gaps(each)]
-
-    def traced_pids(self) -> Sequence[int]:
-        return [server.pid for server in self._started() if server.pid is not None]
-
-    def _started(self) -> list[Server]:
-        if not self._servers:
-            raise TargetError(f"the target {self.name} was not started")
-        return self._servers
 
 
 class RedisTarget(_Target):
@@ -90,8 +59,8 @@ class RedisTarget(_Target):
     settings = ("--appendonly", "yes", "--appendfsync", "no")
 
     def start(self, workspace: Path) -> str:
-        self._servers = self._servers or [redis_server(find_program(), workspace / "redis", *self.settings)]
-        [server] = self._servers
+        self.servers = self.servers or [redis_server(find_program(), workspace / "redis", *self.settings)]
+        [server] = self.servers
         server.start()
         return f"redis://127.0.0.1:{server.port}/0"
 
@@ -114,17 +83,17 @@ class RedisClusterTarget(_Target):
     )
 
     def start(self, workspace: Path) -> str:
-        if not self._servers:
+        if not self.servers:
             program = find_program()
             folders = [workspace / f"node-{number}" for number in range(3)]
-            self._servers = [
+            self.servers = [
                 redis_server(program, folder, *self.settings, highest=_HIGHEST_OF_A_CLUSTER) for folder in folders
             ]
-            for server in self._servers:
+            for server in self.servers:
                 server.start()
             self._join()
         self._wait()
-        return f"redis+cluster://{','.join(f'127.0.0.1:{server.port}' for server in self._servers)}"
+        return f"redis+cluster://{','.join(f'127.0.0.1:{server.port}' for server in self.servers)}"
 
     def restart(self) -> None:
         super().restart()
@@ -143,11 +112,11 @@ class RedisClusterTarget(_Target):
     @property
     def _share(self) -> int:
         """How many slots a server has, but for the last one."""
-        return 16_384 // len(self._servers) + 1
+        return 16_384 // len(self.servers) + 1
 
     def _join(self) -> None:
-        first, *_ = self._servers
-        for number, server in enumerate(self._servers):
+        first, *_ = self.servers
+        for number, server in enumerate(self.servers):
             with closing(plain_client(server.port)) as client:
                 slots = range(number * self._share, min((number + 1) * self._share, 16_384))
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
@@ -155,13 +124,13 @@ class RedisClusterTarget(_Target):
                 client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
 
     def _wait(self) -> None:
-        for server in self._servers:
+        for server in self.servers:
             with closing(plain_client(server.port)) as client:
                 wait_until(lambda client=client: self._is_whole(client), "the cluster is whole")  # type: ignore[misc]
 
     def _is_whole(self, client: Any) -> bool:
         info = client.execute_command("CLUSTER INFO")
-        return bool(info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(len(self._servers)))
+        return bool(info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(len(self.servers)))
 
 
 class RedisSentinelTarget(_Target):
@@ -184,7 +153,7 @@ class RedisSentinelTarget(_Target):
             follow = ("--replicaof", "127.0.0.1", str(primary.port))
             replica = redis_server(program, workspace / "two", *self.settings, *follow)
             replica.start()
-            self._servers = [primary, replica]
+            self.servers = [primary, replica]
             wait_until(lambda: self._follows(replica), "the replica has the primary's data")
             self._sentinel = sentinel_server(program, workspace / "sentinel", primary.port)
             self._sentinel.start()
@@ -198,7 +167,7 @@ class RedisSentinelTarget(_Target):
 
     def fail_over(self) -> None:
         port = self._primary()
-        for server in self._started():
+        for server in self.started():
             if server.port == port:
                 server.kill()
         wait_until(lambda: self._primary() != port and self._takes_writes(), "the replica is promoted")

@@ -1,8 +1,9 @@
 """The code blocks of the READMEs and of docs/ are tests: a page's run in order, in an empty folder of their own.
 
 ``python`` runs, names living on through the page; one that starts with ``# path/of/a.file`` is written there instead.
-One with a comment ``# raises NAME`` must raise that; a ``text`` that comes next is what it says (``...``: anything).
+One with a comment ``# raises NAME`` must raise that.
 ``sh`` runs with the environment's programs first on the PATH; one of nothing but ``pip install`` is skipped.
+A ``text`` that comes next after either is what it says (``...``: anything).
 ``toml`` and ``json`` must parse, and are written if they start with a path. Other ``text`` is no code. Anything else
 fails.
 What cannot run here has a comment above it, which pytest reports: ``<!-- skip: next "the reason" -->``.
@@ -52,6 +53,7 @@ def parse(document: Document) -> list[Region]:
 def run_block(example: Example) -> str | None:
     """Run one block as its language says; a text returned is a failure."""
     language, source = example.region.lexemes["language"], str(example.parsed)
+    said = example.namespace.pop("_said", None)
     path = _path_comment.match(source)
     if path:
         Path(path["path"]).parent.mkdir(parents=True, exist_ok=True)
@@ -64,13 +66,14 @@ def run_block(example: Example) -> str | None:
         case "python":
             _python(example)
         case "sh":
-            return _run_shell(source)
+            example.namespace["_said"], problem = _run_shell(source)
+            return problem
         case "toml":
             tomllib.loads(source)
         case "json":
             json.loads(source)
         case "text":
-            return _compare(source, example.namespace.pop("_said", None))
+            return _compare(source, said)
         case _:
             return f"a block of language {language!r}: teach conftest.py to run it, or choose another"
     return None
@@ -92,17 +95,19 @@ def _compare(shown: str, said: str | None) -> str | None:
     return f"it says:\n{said}" if said and not re.fullmatch(pattern, " ".join(said.split())) else None
 
 
-def _run_shell(source: str) -> str | None:
+def _run_shell(source: str) -> tuple[str, str | None]:
+    """What it says, and what is wrong."""
     if all(line.startswith("pip install ") for line in source.splitlines()):
         raise SkipTest("installs into the reader's environment")
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": os.curdir}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join([os.curdir, "src"]), "COLUMNS": "120"}
     command = ["sh", "-eu", "-c", source]
     done = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     sys.stdout.write(done.stdout)
-    return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else None
+    problem = f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else None
+    return done.stdout, problem
 
 
 def _enter(namespace: dict[str, Any]) -> None:

@@ -160,12 +160,12 @@ def synchronous_files(pids: Iterable[int]) -> set[str]:
 
 
 def _is_traced(pid: int) -> bool:
-    """Whether all threads of the process are being traced."""
+    """Whether all threads of the process are being traced, or it has ended: a server's own come and go."""
     try:
         states = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/status")]
     except OSError:
         return False
-    return bool(states) and not any(re.search(r"^TracerPid:\s*0$", state, re.MULTILINE) for state in states)
+    return not any(re.search(r"^TracerPid:\s*0$", state, re.MULTILINE) for state in states)
 
 
 def _last_words(process: subprocess.Popen[bytes]) -> str:

@@ -101,13 +101,17 @@ def _run_shell(source: str) -> tuple[str, str | None]:
         raise SkipTest("installs into the reader's environment")
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join([os.curdir, "src"]), "COLUMNS": "120"}
-    command = ["sh", "-eu", "-c", source]
     done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        ["sh", "-eu", "-c", source],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     sys.stdout.write(done.stdout)
-    problem = f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else None
-    return done.stdout, problem
+    return done.stdout, f"exit code {done.returncode}\n{done.stdout}" if done.returncode else None
 
 
 def _enter(namespace: dict[str, Any]) -> None:

@@ -198,7 +198,7 @@ def _init(console: Console, arguments: argparse.Namespace) -> int:
     text = f"""{folder} is there. Next, in an environment of its own:
 
   cd {shlex.quote(str(folder))}
-  pip install -e . --group dev
+  pip install -e .
   zaqar-conformance run {arguments.name}
 
 It lists the methods in the order to write them. The guide is docs/writing-a-driver.md of the Zaqar storage SDK."""

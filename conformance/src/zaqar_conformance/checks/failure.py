@@ -90,7 +90,7 @@ def blocked_datastore_refuses_writes(env: Env) -> None:
             ensure_raises(
                 StorageUnavailable,
                 "FAI-002",
-                f"post {attempt} to a datastore that serves nobody",
+                f"post {attempt} to a datastore that serves nobody, if the target pauses all of its processes",
                 partial(_in_time, call),
             )
     env.wait_for(

@@ -20,7 +20,7 @@ from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.env import Env
 from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
-from zaqar_conformance.outcomes import Outcome
+from zaqar_conformance.outcomes import Outcome, writing_order
 from zaqar_conformance.report import CheckResult, Report, Verdict
 from zaqar_conformance.session import CannotRun
 from zaqar_conformance.target import Target, UriTarget, find_target
@@ -191,6 +191,16 @@ def test_not_implemented_names_the_method_of_the_contract() -> None:
     assert list(report.missing_methods()) == ["MessageController.pop"]
     assert verdict(report, "POP") is Verdict.FAILED
     assert report.exit_code == 1
+
+
+def test_a_missing_method_is_missing_where_a_guarantee_is_not_declared_too() -> None:
+    report = report_of(make(pops, "POP-004"), on=target("fault=unfinished&without=EXCLUSIVE_CLAIMS"))
+    assert list(report.missing_methods()) == ["MessageController.pop"]
+
+
+def test_records_are_written_before_messages_and_these_before_claims() -> None:
+    order = ["Driver.ping", "RecordStore.get", "RecordStore.count", "MessageController.post", "ClaimController.get"]
+    assert sorted(reversed(order), key=writing_order) == order
 
 
 def test_a_driver_that_cannot_be_opened_yet_is_not_implemented() -> None:

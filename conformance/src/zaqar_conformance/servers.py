@@ -46,7 +46,7 @@ class Server:
         answers: Callable[[int], bool],
         *,
         highest: int = 65_535,
-        stop_signal: signal.Signals = signal.SIGTERM,
+        stop_signal: int = signal.SIGTERM,
     ) -> None:
         self.folder = folder
         self.port = 0
@@ -198,7 +198,7 @@ def _fields(stat: Path) -> list[str]:
     return stat.read_text("utf-8", "replace").rpartition(")")[2].split()
 
 
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+def _signal(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         try:
             os.kill(pid, number)

@@ -73,7 +73,9 @@ def print_report(console: Console, report: Report) -> None:
     """The whole of what was found, the worst last but for the summary."""
     contract = load(report.contract)
     console.print(_outcome_table(report, contract))
-    console.print(_capability_table(report))
+    capabilities = _capability_table(report, contract)
+    if capabilities.row_count:
+        console.print(capabilities)
     _print_notes(console, report)
     _print_missing(console, report)
     for result in report.failures():
@@ -121,10 +123,15 @@ def _outcome_table(report: Report, contract: Contract) -> Table:
     return table
 
 
-def _capability_table(report: Report) -> Table:
+def _capability_table(report: Report, contract: Contract) -> Table:
+    """All of them, or, if a part of the checks was asked for, those that these are about."""
+    numbers = {number for result in report.checks for number in result.requirements}
+    asked = {each.capability for each in contract.requirements.values() if each.id in numbers or not report.only}
     colors = {Verdict.PROVEN: "green", Verdict.FAILED: "red", Verdict.OBSERVED: "cyan", Verdict.NOT_DECLARED: "dim"}
     table = Table("Capability", "Kind", "Verdict", title="Capabilities")
     for capability in report.capabilities:
+        if capability.name not in asked:
+            continue
         color = colors.get(capability.verdict, "yellow")
         table.add_row(capability.name, capability.kind, f"[{color}]{capability.verdict}[/]")
     return table

@@ -97,7 +97,8 @@ class Server:
             process.kill()
             process.wait()
             _watchdog.release(process.pid)
-        while any(map(_runs, family)):  # what a process has open, a killed one keeps for a moment
+        deadline = time.monotonic() + STOP_LIMIT
+        while any(map(_runs, family)) and time.monotonic() < deadline:  # a killed one keeps for a moment what it has open
             time.sleep(0.001)
 
     def stop(self) -> None:

@@ -98,7 +98,8 @@ class Server:
             process.wait()
             _watchdog.release(process.pid)
         deadline = time.monotonic() + STOP_LIMIT
-        while any(map(_runs, family)) and time.monotonic() < deadline:  # a killed one keeps for a moment what it has open
+        # What a killed process has open it keeps for a moment.
+        while any(map(_runs, family)) and time.monotonic() < deadline:
             time.sleep(0.001)
 
     def stop(self) -> None:

@@ -63,18 +63,28 @@ class Server:
         def find() -> Connections:
             return self._topology.connections(stem, deadline)
 
-        try:
-            return self._until(deadline, script.effect, ("EVALSHA", script.sha, len(keys), *keys, *arguments), find)
-        except theirs.NoScriptError:
-            return self._until(deadline, script.effect, ("EVAL", script.text, len(keys), *keys, *arguments), find)
+        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        return self._until(deadline, script.effect, command, find, text=script.text)
 
-    def _until(self, deadline: float, effect: Effect, command: tuple[Any, ...], find: Callable[[], Connections]) -> Any:
-        """Try until it works, has to be told, or time is up."""
+    def _until(
+        self,
+        deadline: float,
+        effect: Effect,
+        command: tuple[Any, ...],
+        find: Callable[[], Connections],
+        *,
+        text: str = "",
+    ) -> Any:
+        """Try until it works, has to be told, or time is up. ``text``: of a script that the server may not know."""
         unanswered: OutcomeUnknown | None = None
         pause = _SHORTEST_PAUSE
         while True:
+            began = time.monotonic()
             try:
                 return find().execute(*command, deadline=deadline)
+            except theirs.NoScriptError:
+                command = ("EVAL", text, *command[2:])
+                continue
             except StorageError as error:
                 if isinstance(error, OutcomeUnknown):
                     unanswered = error
@@ -83,7 +93,8 @@ class Server:
                     again = self._topology.changed(error)
                 else:
                     again = isinstance(error, TryAgain)
-                if not again or time.monotonic() + pause >= deadline:
+                now = time.monotonic()
+                if not again or now + pause + (now - began) >= deadline:  # another would hardly be answered in time
                     raise _final(error, unanswered, effect) from error.__cause__
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)

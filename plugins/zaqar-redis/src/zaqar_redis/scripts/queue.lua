@@ -166,6 +166,7 @@ local function settle()
   if now < due then
     return true, 0
   end
+  redis.call('PEXPIRE', CLOCK, CLOCK_KEPT) -- a full server allows what needs memory only behind a change that does not
   local room = SETTLED_PER_CALL
   local expired = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, room)
   local holders = fetch('HMGET', HOLDERS, expired)
@@ -205,7 +206,6 @@ local function settle()
   end
   if clock or due < math.huge then -- or nobody ever posted to it
     last = now
-    redis.call('PEXPIRE', CLOCK, CLOCK_KEPT) -- a full server allows SET only behind a change that needs no memory
     keep_clock()
   end
   return room > 0, #gone

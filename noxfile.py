@@ -66,6 +66,17 @@ def conformance(session: nox.Session, target: str) -> None:
 
 
 @nox.session
+def lowest(session: nox.Session) -> None:
+    """With the lowest dependencies: the tests of the backend with a server, and the suite on it."""
+    constraints = Path(session.create_tmp()) / "lowest.txt"
+    constraints.write_text("\n".join(lowest_pins()), encoding="utf-8")
+    install(session, "tests", constraints=constraints)
+    session.run("pytest", "plugins/zaqar-redis", *session.posargs)
+    for target in ("redis", "redis-cluster"):
+        session.run("zaqar-conformance", "run", target, "--report", f"reports/{target}-lowest")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and formatting (ruff), and who may import whom (import-linter)."""
     install(session, "lint")
@@ -130,10 +141,10 @@ def group(*names: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, *names))
 
 
-def install(session: nox.Session, *groups: str) -> None:
+def install(session: nox.Session, *groups: str, constraints: Path | None = None) -> None:
     """Install every distribution, editable, and the tools of the groups."""
     editable = [part for distribution in DISTRIBUTIONS for part in ("-e", distribution)]
-    session.install(*editable, *group(*groups))
+    session.install(*editable, *group(*groups), *(["-c", str(constraints)] if constraints else []))
 
 
 def run_suite(session: nox.Session, target: str, where: str | None = None) -> None:

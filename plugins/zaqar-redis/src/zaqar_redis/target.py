@@ -66,10 +66,13 @@ class RedisTarget(_Target):
 
 
 class RedisAlwaysTarget(RedisTarget):
-    """One server that syncs each change to the disk before it answers."""
+    """One server that syncs each change to the disk before it answers. It is spoken to in RESP3, others in RESP2."""
 
     name = "redis-always"
     settings = ("--appendonly", "yes", "--appendfsync", "always")
+
+    def start(self, workspace: Path) -> str:
+        return f"{super().start(workspace)}?protocol=3"
 
 
 class RedisClusterTarget(_Target):

@@ -467,6 +467,32 @@ def test_a_server_that_became_a_read_only_replica(
     assert scene.state() == before
 
 
+def test_a_server_that_may_not_write(start_server: StartServer, open_driver: OpenDriver, protocol: int) -> None:
+    server = start_server()
+    scene = Scene(open_driver(server.port, protocol=protocol))
+    before = scene.state()
+    with plain_client(server.port) as client:
+
+        def refuses(says: str) -> None:
+            for name, call in scene.reads().items():
+                if name != "ping":
+                    call()
+            for name, call in scene.changes().items():
+                fails(name, call, says=says)
+
+        client.config_set("min-replicas-to-write", 1)
+        refuses("NOREPLICAS")
+        client.config_set("min-replicas-to-write", 0)
+        (server.folder / "dump.rdb").mkdir()  # in the place of the file that is to be written
+        client.config_set("save", "3600 1")
+        client.bgsave()
+        wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "the server cannot save")
+        refuses("MISCONF")
+        fails("ping", scene.driver.ping, says="MISCONF")  # as the server has it
+        client.config_set("stop-writes-on-bgsave-error", "no")
+    assert scene.state() == before
+
+
 def test_scripts_that_were_flushed(start_server: StartServer, open_driver: OpenDriver, protocol: int) -> None:
     server = start_server()
     scene = Scene(open_driver(server.port, protocol=protocol))

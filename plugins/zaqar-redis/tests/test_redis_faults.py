@@ -171,6 +171,17 @@ def test_a_connection_cut_while_idle(proxy: Proxy, open_driver: OpenDriver, prot
     assert scene.state() == (6, 8, 1, 2)
 
 
+def test_a_reply_that_trickles_ends_in_time(proxy: Proxy, open_driver: OpenDriver, protocol: int) -> None:
+    """The time-out is the whole operation's: not each part's of a reply, not each step's of connecting."""
+    patient, queue = open_driver(), QueueKey(new_id(), "q")
+    ids = patient.messages.post(queue, [EncodedMessage(bytes(2**20), 600)] * 4, client_id="c")
+    assert len(patient.messages.get(queue, ids)) == 4
+    driver = open_driver(proxy.port, protocol=protocol, timeout=SHORT)
+    proxy.delay(SHORT * 0.75)
+    fails("get", lambda: driver.messages.get(queue, ids), within=SHORT)
+    fails("ping", driver.ping, within=SHORT)  # on a connection to be made
+
+
 def test_a_change_that_was_sent_once_may_have_happened_whatever_comes_of_later_tries(
     proxy: Proxy, open_driver: OpenDriver
 ) -> None:

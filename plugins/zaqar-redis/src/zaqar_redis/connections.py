@@ -120,9 +120,7 @@ class Connections:
         connection = None
         try:
             connection = self._make(deadline)
-            left = max(_LEAST, deadline - time.monotonic())
-            connection.socket_connect_timeout = connection.socket_timeout = left
-            connection.connect()
+            _connect_by(connection, deadline)
             if self._check is not None:
                 self._check(connection)
         except (theirs.RedisError, OSError) as error:
@@ -154,16 +152,48 @@ class Connections:
         self.forget()
 
 
-def _socket(connection: RedisConnection) -> socket.socket | None:
+class _Timed:
+    """A socket whose reads end by a deadline, all together; redis-py allows each part of a reply the same time anew."""
+
+    def __init__(self, wire: socket.socket, deadline: float) -> None:
+        self._wire = wire
+        self.end_by(deadline)
+
+    def end_by(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._wire.settimeout(max(_LEAST, deadline - time.monotonic()))  # sending keeps to it as a whole
+
+    def recv_into(self, buffer: bytearray) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("time is up")
+        self._wire.settimeout(left)
+        return self._wire.recv_into(buffer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wire, name)
+
+
+def _connect_by(connection: Any, deadline: float) -> None:
+    connection.socket_connect_timeout = connection.socket_timeout = max(_LEAST, deadline - time.monotonic())
+    make = connection._connect
+    connection._connect = lambda: _Timed(make(), deadline)
+    try:
+        connection.connect()
+    finally:
+        del connection._connect  # which refers to the connection: it would outlive a fork
+
+
+def _socket(connection: RedisConnection) -> _Timed | None:
     # redis-py has no public way to it that its oldest supported version has as well.
-    wire: socket.socket | None = connection._sock  # type: ignore[attr-defined]
+    wire: _Timed | None = connection._sock  # type: ignore[attr-defined]
     return wire
 
 
 def _set_timeout(connection: RedisConnection, deadline: float) -> None:
     wire = _socket(connection)
     if wire is not None:
-        wire.settimeout(max(_LEAST, deadline - time.monotonic()))
+        wire.end_by(deadline)
 
 
 def _is_quiet(connection: RedisConnection) -> bool:

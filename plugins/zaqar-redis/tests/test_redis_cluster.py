@@ -102,6 +102,19 @@ def test_queues_spread_over_a_cluster(cluster: RedisClusterTarget, clustered: Re
     assert [each["role"] for each in servers] == ["master"] * 3
 
 
+def test_the_target_knows_which_queues_lie_on_one_server(cluster: RedisClusterTarget, clustered: RedisDriver) -> None:
+    queues = [QueueKey(new_id(), "q") for _ in range(12)]
+    places = []
+    for queue in queues:
+        post(clustered, queue)
+        owner, other = owner_and_next(cluster, key_slot(queue_stem("zaqar", queue).encode()))
+        with closing(owner), closing(other):
+            places.append(owner.execute_command("CLUSTER", "MYID"))
+    for one, its_place in zip(queues, places, strict=True):
+        for another, place in zip(queues, places, strict=True):
+            assert cluster.on_one_server(one, another) is (place == its_place)
+
+
 def begin_move(cluster: RedisClusterTarget, slot: int) -> tuple[Any, Any]:
     """Both servers open the slot. Returns clients of the one that has it, and of the one that gets it."""
     source, target = owner_and_next(cluster, slot)

@@ -365,7 +365,7 @@ def busy(server: Server) -> Iterator[None]:
 
 def test_a_server_kept_busy_by_a_script(start_server: StartServer, open_driver: OpenDriver, protocol: int) -> None:
     server = start_server("--lua-time-limit", "10")
-    scene = Scene(open_driver(server.port, protocol=protocol, timeout=SHORT))
+    scene = Scene(open_driver(server.port, protocol=protocol, timeout=1))
     patient = Scene(open_driver(server.port, protocol=protocol))
     before = scene.state()
     ended: list[str] = []
@@ -379,7 +379,7 @@ def test_a_server_kept_busy_by_a_script(start_server: StartServer, open_driver: 
     with busy(server):
         for thread in waiting:
             thread.start()
-        all_fail(scene.all(), within=SHORT, says="SCRIPT KILL")
+        all_fail(scene.all(), within=1, says="SCRIPT KILL")
         assert not ended
     for thread in waiting:
         thread.join()
@@ -408,7 +408,7 @@ def test_a_server_that_loads_its_data(start_server: StartServer, open_driver: Op
         assert len(refused) == len(scene.all())
         # Only who sent it too late to see the server's next refusal cannot know.
         assert all("LOADING" in each or "in time" in each or "cannot be reached" in each for each in refused)
-        assert sum("LOADING" in each for each in refused) > len(refused) / 2
+        assert any("LOADING" in each for each in refused)
         patient = open_driver(server.port, connect_timeout=30)  # it waits
         assert patient.messages.stats(scene.queue).total == 20
         assert scene.state() == before

@@ -111,8 +111,8 @@ def kill_primary(target: RedisSentinelTarget, behind: float) -> float:
     Stopping its process would not do: the kernel keeps for it what the primary sends.
     """
     address = target._primary()
-    [primary] = (server for server in target._started() if server.port == address)
-    [replica] = (server for server in target._started() if server.port != address)
+    [primary] = (server for server in target.started() if server.port == address)
+    [replica] = (server for server in target.started() if server.port != address)
     if behind:
         with closing(plain_client(replica.port)) as client:
             client.replicaof("127.0.0.1", str(free_port()))

@@ -35,7 +35,7 @@ def post(driver: RedisDriver, queue: QueueKey, count: int = 1) -> list[str]:
 def errors_of(cluster: RedisClusterTarget) -> Counter[str]:
     """How often the servers have answered with which error, by their own count."""
     counts: Counter[str] = Counter()
-    for server in cluster._started():
+    for server in cluster.started():
         with closing(plain_client(server.port)) as client:
             for name, value in client.info("errorstats").items():
                 counts[name.removeprefix("errorstat_")] += value["count"]
@@ -44,7 +44,7 @@ def errors_of(cluster: RedisClusterTarget) -> Counter[str]:
 
 def is_valkey(cluster: RedisClusterTarget) -> bool:
     """Redis before 7.2 never says TRYAGAIN to a client that does not follow ASK."""
-    with closing(plain_client(cluster._started()[0].port)) as client:
+    with closing(plain_client(cluster.started()[0].port)) as client:
         return bool(client.info("server").get("server_name") == "valkey")
 
 
@@ -71,7 +71,7 @@ def clustered(cluster: RedisClusterTarget, tmp_path: Path) -> Iterator[RedisDriv
 
 def owner_and_next(cluster: RedisClusterTarget, slot: int) -> tuple[Any, Any]:
     """Clients of the server that has the slot, and of another."""
-    clients = [plain_client(server.port) for server in cluster._started()]
+    clients = [plain_client(server.port) for server in cluster.started()]
     [owner] = (index for index, client in enumerate(clients) if slot in slots_of(client))
     source, target, other = clients[owner:] + clients[:owner]
     other.close()
@@ -92,7 +92,7 @@ def test_queues_spread_over_a_cluster(cluster: RedisClusterTarget, clustered: Re
     for queue in queues:
         clustered.messages.post(queue, [EncodedMessage(b"1", 0.001)] * 3, client_id="c")
         clustered.messages.post(queue, [EncodedMessage(b"1", 600)], client_id="c")
-    for server in cluster._started():
+    for server in cluster.started():
         with closing(plain_client(server.port)) as client:
             assert client.keys("zaqar:q:*")
     time.sleep(0.01)
@@ -140,7 +140,7 @@ def move(cluster: RedisClusterTarget, slot: int) -> None:
 
 def give(cluster: RedisClusterTarget, slot: int, to: Any) -> None:
     owner = to.execute_command("CLUSTER", "MYID")
-    for server in cluster._started():
+    for server in cluster.started():
         with closing(plain_client(server.port)) as client:
             client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner)
 
@@ -239,7 +239,7 @@ def test_a_node_that_is_gone_takes_its_queues_along_alone(cluster: RedisClusterT
     queues = [QueueKey(new_id(), "q") for _ in range(30)]
     for queue in queues:
         post(clustered, queue)
-    victim = cluster._started()[1]
+    victim = cluster.started()[1]
     with closing(plain_client(victim.port)) as client:
         lost = {queue for queue in queues if key_slot(queue_stem("zaqar", queue).encode()) in slots_of(client)}
     with closing(opened(cluster.start(Path()), timeout=0.5)) as impatient:
@@ -258,6 +258,6 @@ def test_a_node_that_is_gone_takes_its_queues_along_alone(cluster: RedisClusterT
 
 def test_one_server_of_a_cluster_is_not_enough(cluster: RedisClusterTarget, tmp_path: Path) -> None:
     cluster.start(tmp_path)
-    for server in cluster._started():
+    for server in cluster.started():
         with pytest.raises(InvalidUri, match=r"redis\+cluster"):
             opened(f"redis://127.0.0.1:{server.port}/0")

@@ -115,7 +115,7 @@ def test_a_failover_in_the_middle_of_a_claim(sentinel: RedisSentinelTarget, tmp_
             "release": lambda: release(driver, queue, other),
         }
         calls = once | rest
-        [victim] = (server for server in sentinel._started() if server.port == sentinel._primary())
+        [victim] = (server for server in sentinel.started() if server.port == sentinel._primary())
         with closing(plain_client(victim.port)) as primary, ThreadPoolExecutor(len(calls)) as pool:
             primary.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")  # requests reach it and stay there
             wait_until(lambda: has_all(primary.info("replication")), "the replica has everything")

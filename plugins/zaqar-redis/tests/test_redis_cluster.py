@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
+from zaqar_conformance.target import TargetError
 from zaqar_core.contract import EncodedMessage, QueueKey, Space, new_id
 from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
@@ -55,7 +56,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if request.param in target_module._WHEELS:
             spec = find_spec(request.param)
             if spec is None or spec.origin is None:
-                pytest.skip(f"{request.param} is not installed")
+                raise TargetError(f"{request.param} is not installed; pip install it, as the dependency group tests does")
             [program] = Path(spec.origin).parent.glob(target_module._WHEELS[request.param])
             patch.setenv(target_module.ENVIRONMENT, str(program))
         target.start(tmp_path_factory.mktemp("cluster"))

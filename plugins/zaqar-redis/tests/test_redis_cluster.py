@@ -56,7 +56,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if request.param in target_module._WHEELS:
             spec = find_spec(request.param)
             if spec is None or spec.origin is None:
-                raise TargetError(f"{request.param} is not installed; pip install it, as the dependency group tests does")
+                raise TargetError(f"{request.param} is missing: pip install {request.param}")
             [program] = Path(spec.origin).parent.glob(target_module._WHEELS[request.param])
             patch.setenv(target_module.ENVIRONMENT, str(program))
         target.start(tmp_path_factory.mktemp("cluster"))

@@ -58,13 +58,16 @@ def registered() -> list[Check]:
 
 
 class Violation(Exception):
-    """The driver breaks a requirement. ``history``: the operations that show it."""
+    """The driver breaks a requirement. ``history``: the operations that show it; ``offending``: where they do."""
 
-    def __init__(self, requirement: str, seen: str, history: Sequence[Operation] = ()) -> None:
+    def __init__(
+        self, requirement: str, seen: str, history: Sequence[Operation] = (), offending: Sequence[Operation] = ()
+    ) -> None:
         super().__init__(f"{requirement}: {seen}")
         self.requirement = requirement
         self.seen = seen
         self.history = tuple(history)
+        self.offending = tuple(offending)
 
 
 class Undecided(Exception):

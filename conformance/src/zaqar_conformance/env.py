@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from zaqar_conformance.check import Violation
+from zaqar_conformance.costs import Cost
 from zaqar_conformance.history import History
 from zaqar_conformance.processes import ChildProcess, run_processes
 from zaqar_conformance.target import Target
@@ -44,6 +45,8 @@ class Env:
         """What every client of the check connects with, here and in other processes."""
         self.history = History()
         self.notes: list[str] = []
+        self.costs: list[Cost] = []
+        """What was measured of cost against depth, for the report."""
         self._open = ExitStack()
         self._names = 0
         self._lock = threading.Lock()

@@ -41,15 +41,24 @@ from dataclasses import dataclass
 
 from zaqar_conformance.check import Violation
 from zaqar_conformance.history import Operation
-from zaqar_conformance.story import NEVER, SECOND, Union, chains, claims_named, distinct, messages_of, stories
+from zaqar_conformance.story import NEVER, SECOND, Story, Union, chains, claims_named, distinct, messages_of, stories
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was seen and could not be, and the operations that show it."""
+    """What was seen and could not be, and the operations that show it.
+
+    ``offending``: those of them that cannot both be right; the others say how it came to that. None: they all are.
+    """
 
     what: str
     operations: tuple[Operation, ...]
+    offending: tuple[Operation, ...] = ()
+
+
+def _about(story: Story, what: str, message: str, *offending: Operation) -> Finding:
+    """A finding about one message, with what else was done to it."""
+    return Finding(what, story.about(message, *offending), offending)
 
 
 def demand(requirement: str, findings: Sequence[Finding]) -> None:
@@ -57,7 +66,7 @@ def demand(requirement: str, findings: Sequence[Finding]) -> None:
     if findings:
         first = findings[0]
         more = f" (and {len(findings) - 1} more like it)" if len(findings) > 1 else ""
-        raise Violation(requirement, f"{first.what}{more}", first.operations)
+        raise Violation(requirement, f"{first.what}{more}", first.operations, first.offending)
 
 
 # --- Claims and pops ----------------------------------------------------------------------------------
@@ -83,7 +92,7 @@ def claimed_twice(history: Iterable[Operation]) -> list[Finding]:
                 for other, other_end in held[index + 1 :]:
                     if one is not other and other.end <= one_end and one.end <= other_end:
                         what = f"message {message} was in two live claims at once"
-                        findings.append(Finding(what, story.about(message, one, other)))
+                        findings.append(_about(story, what, message, one, other))
     return findings
 
 
@@ -96,7 +105,7 @@ def claimed_and_popped(history: Iterable[Operation]) -> list[Finding]:
                 for pop in pops:
                     if pop.end <= story.held_until(claim, message):
                         what = f"message {message} was in a claim and in a pop"
-                        findings.append(Finding(what, story.about(message, claim, pop)))
+                        findings.append(_about(story, what, message, claim, pop))
     return findings
 
 
@@ -124,7 +133,7 @@ def deleted_from_claims(history: Iterable[Operation]) -> list[Finding]:
                         continue
                     if deletion.end <= story.held_until(claim, message, but=deletion):
                         what = f"message {message} was deleted by a client that did not hold it, while a claim did"
-                        findings.append(Finding(what, story.about(message, claim, deletion)))
+                        findings.append(_about(story, what, message, claim, deletion))
     return findings
 
 
@@ -137,8 +146,11 @@ def told_none(history: Iterable[Operation], settle: float = 0.0) -> list[Finding
             if active.covers(claim.start, claim.end):
                 message = next((each for each in story.posts if story.is_active(each, claim, settle)), None)
                 what = "a claim was told None while messages were active"
-                shown = (claim,) if message is None else story.about(message, claim)
-                findings.append(Finding(what if message is None else f"{what}: {message} was throughout", shown))
+                findings.append(
+                    Finding(what, (claim,))
+                    if message is None
+                    else _about(story, f"{what}: {message} was throughout", message, claim)
+                )
     return findings
 
 
@@ -154,13 +166,13 @@ def claimed_out_of_order(history: Iterable[Operation], settle: float = 0.0) -> l
                 places = [story.place[message] for message in taken]
                 if places != sorted(places):
                     what = f"one call gave the messages of {producer} out of post order"
-                    findings.append(Finding(what, (taking, *story.posts_of(taken))))
+                    findings.append(Finding(what, (taking, *story.posts_of(taken)), (taking,)))
                 passed = story.order[producer][: max(places)]
                 skipped = next((each for each in passed if story.is_active(each, taking, settle)), None)
                 if skipped is not None:
                     last = story.order[producer][max(places)]
                     what = f"{last} of {producer} was taken while {skipped}, which it posted before, was active"
-                    findings.append(Finding(what, story.about(skipped, taking, *story.posts_of([last]))))
+                    findings.append(Finding(what, story.about(skipped, taking, *story.posts_of([last])), (taking,)))
     return findings
 
 
@@ -202,7 +214,7 @@ def resurrected(history: Iterable[Operation], settle: float = 0.0) -> list[Findi
             late = next((each for each in seen if each.start > removal.end + settle * SECOND), None)
             if late is not None:
                 what = f"message {message} was seen by {late.name} after {removal.name} had removed it"
-                findings.append(Finding(what, story.about(message, removal, late)))
+                findings.append(_about(story, what, message, removal, late))
     return findings
 
 
@@ -221,7 +233,7 @@ def torn(history: Iterable[Operation]) -> list[Finding]:
                     what = (
                         f"{look.name} saw a part of a batch of {len(post.result)}: {len(absent)} of it were not there"
                     )
-                    findings.append(Finding(what, (post, look)))
+                    findings.append(Finding(what, (post, look), (look,)))
     return findings
 
 
@@ -253,7 +265,7 @@ def listed_out_of_order(history: Iterable[Operation]) -> list[Finding]:
                 places = [story.place[message] for message in messages]
                 if places != sorted(places):
                     what = f"a listing shows messages of {producer} out of post order"
-                    findings.append(Finding(what, (*chain, *story.posts_of(messages))))
+                    findings.append(Finding(what, (*chain, *story.posts_of(messages)), tuple(chain)))
     return findings
 
 
@@ -272,7 +284,7 @@ def marker_faults(history: Iterable[Operation]) -> list[Finding]:
                 if times > 1 and message not in story.moved:
                     pages = [page for page in chain if message in messages_of(page)]
                     what = f"message {message} was shown {times} times by one listing"
-                    findings.append(Finding(what, story.about(message, *pages)))
+                    findings.append(_about(story, what, message, *pages))
             last = chain[-1]
             if chain[0].arguments["marker"] is None and not last.result["more"]:
                 findings += [

@@ -52,6 +52,7 @@ class Judgement:
     """Why a check ended as it did. ``requirement``: the one broken, where the check said so.
 
     ``method``: what is not implemented. ``details``: the traceback, where the message alone does not explain.
+    ``offending``: where in the history it shows.
     """
 
     outcome: Outcome
@@ -60,6 +61,7 @@ class Judgement:
     history: tuple[Operation, ...] = ()
     method: str | None = None
     details: str = ""
+    offending: tuple[Operation, ...] = ()
 
 
 class WorkerFailed(Exception):
@@ -76,7 +78,7 @@ def judge(error: BaseException, suite: str = "") -> Judgement:
     An error raised by the suite's own code is the suite's; whatever else leaves a driver or the core is the driver's.
     """
     if isinstance(error, Violation):
-        return Judgement(Outcome.FAILED, error.seen, error.requirement, error.history)
+        return Judgement(Outcome.FAILED, error.seen, error.requirement, error.history, offending=error.offending)
     if isinstance(error, Undecided):
         return Judgement(Outcome.UNDECIDED, str(error))
     if isinstance(error, NotRun):

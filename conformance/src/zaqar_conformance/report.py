@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from zaqar_conformance.costs import Cost
 from zaqar_conformance.history import Operation
 from zaqar_conformance.outcomes import RAN, Outcome, writing_order
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HISTORY_LIMIT = 500
 """How many operations of a history the JSON report holds; ``history_length`` says how many there were."""
 
@@ -35,7 +36,8 @@ class CheckResult:
     """What became of one check. ``requirement``: the number that was broken. ``history``: the operations that show it.
 
     ``message``: what was seen, or why it did not run. ``details``: a traceback. ``method``: what is not implemented.
-    ``notes``: what the check measured, and what it left behind.
+    ``notes``: what the check measured, and what it left behind. ``offending``: where in ``history`` it shows; [] if
+    everywhere, or if the check does not say. ``costs``: what it measured of cost against depth.
     """
 
     name: str
@@ -49,6 +51,8 @@ class CheckResult:
     details: str = ""
     notes: tuple[str, ...] = ()
     history: tuple[Operation, ...] = ()
+    offending: tuple[int, ...] = ()
+    costs: tuple[Cost, ...] = ()
     reproduce: str = ""
 
 
@@ -135,4 +139,5 @@ class Report:
         for check in data["checks"]:
             check["history_length"] = len(check["history"])
             check["history"] = check["history"][:HISTORY_LIMIT]
+            check["offending"] = [index for index in check["offending"] if index < HISTORY_LIMIT]
         return json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n"

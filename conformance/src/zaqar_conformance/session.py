@@ -21,7 +21,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from zaqar_conformance.check import Check
+from zaqar_conformance.costs import Cost
 from zaqar_conformance.env import Env
+from zaqar_conformance.history import Operation
 from zaqar_conformance.known_failures import KnownFailure
 from zaqar_conformance.outcomes import Judgement, Outcome, is_suite, judge
 from zaqar_conformance.report import CheckResult
@@ -103,6 +105,8 @@ class Session:
             details=hide(judgement.details),
             notes=tuple(hide(note) for note in trial.notes),
             history=judgement.history,
+            offending=_where(judgement.offending, judgement.history),
+            costs=tuple(trial.costs),
             reproduce=self.command(f"--only={check.name}"),
         )
 
@@ -157,6 +161,7 @@ class Session:
                 error = error or raised
             if env is not None:
                 trial.notes.extend(env.notes)
+                trial.costs.extend(env.costs)
             if error is not None:
                 judgement = judge(error, check.function.__module__)
                 history = judgement.history or tuple(env.history.operations if env is not None else ())
@@ -194,6 +199,7 @@ class _Trial:
 
     judgement: Judgement
     notes: list[str] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
 
 
 class _Server:
@@ -234,6 +240,12 @@ class _Server:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def _where(some: Sequence[Operation], history: Sequence[Operation]) -> tuple[int, ...]:
+    """Where these stand in the history. (Operations hold dictionaries, so they are told apart by identity.)"""
+    wanted = {id(operation) for operation in some}
+    return tuple(index for index, operation in enumerate(history) if id(operation) in wanted)
 
 
 def _hung(thread: threading.Thread, limit: float) -> Judgement:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from zaqar_conformance.check import NotRun
+from zaqar_conformance.proxy import Proxy
 from zaqar_conformance.servers import Server
 from zaqar_core.contract import Driver, QueueKey
 from zaqar_core.registry import DISTRIBUTIONS
@@ -91,6 +92,17 @@ class Target(ABC):
             yield
         finally:
             self.resume()
+
+    # --- What is on the wire ---------------------------------------------------------------------------
+
+    def proxied(self, uri: str) -> tuple[Proxy, str]:
+        """A proxy, not yet entered, before the datastore at ``uri``, and the URI that leads through it.
+
+        Every connection of a client has to go through it, or what it counts is too little.
+        """
+        if self.embedded:
+            raise NotRun("the backend is in the client's process, so there are none")
+        raise NotRun(f"the target {self.name} has no way to put a proxy before its datastore")
 
     # --- What is known ----------------------------------------------------------------------------------
 

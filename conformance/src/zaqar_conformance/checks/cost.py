@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
 
-from zaqar_conformance.check import Undecided, Violation, check, ensure_equal
+from zaqar_conformance.check import NotRun, Undecided, Violation, check, ensure_equal
 from zaqar_conformance.checks._support import LONG, elapse, ids_of, post
+from zaqar_conformance.costs import BOUND, Cost
 from zaqar_conformance.env import Env
 from zaqar_conformance.target import TargetError
-from zaqar_core import Capability, NewMessage
+from zaqar_core import Capability, NewMessage, Storage
 from zaqar_core.contract import QueueKey
 
-BOUND = 1.5
-"""How many times as much a deep queue may cost."""
 _SHALLOW = 100
+_BETWEEN = (1_000, 10_000)
+"""Depths that are measured for the report, as far as they lie below the deepest; they decide nothing."""
 _AT_ONCE = 10
 _LOOKS = (12, 36, 108, 324)
 """After so many rounds the ratios are judged; most are clear at once, and a noisy machine needs more of them."""
@@ -30,74 +31,79 @@ _NAMES = 1000
 """So many are tried; of a cluster's servers each has its share of them."""
 _EXPIRY = 5.0
 """Seconds: the life of what is to expire; most backends fill a queue in that time."""
+_COUNTS = 5
+"""So many rounds are counted on the wire; the median leaves out a connection that is made anew."""
 
 _BATCH = [NewMessage(number, ttl=LONG) for number in range(_AT_ONCE)]
 
 Fill = Callable[[Env, str, int], object]
-Round = Callable[[Env, str], Iterator[str]]
+Round = Callable[[Storage, str], Iterator[str]]
+Queues = Sequence[tuple[int, str]]
+"""Depths and the queues that have them, the shallow one first and the deep one last."""
 
 
 @check("CAP-003", thorough=True)
 def depth_of_active_messages_costs_little(env: Env) -> None:
     """With 100 000 active messages ahead, operations cost at most 1.5 times as much as with 100."""
-    with _two_queues(env, post) as (deep, shallow):
-        _compare(env, f"{env.depth:,} active ahead", _work, deep, shallow)
+    with _queues(env, post) as queues:
+        _compare(env, "active", _work, queues)
 
 
 @check("CAP-003", thorough=True)
 def depth_of_claimed_messages_costs_little(env: Env) -> None:
     """With 100 000 claimed messages ahead, operations cost at most 1.5 times as much as with 100."""
-    with _two_queues(env, _post_claimed) as (deep, shallow):
-        _compare(env, f"{env.depth:,} claimed ahead", _work, deep, shallow)
+    with _queues(env, _post_claimed) as queues:
+        _compare(env, "claimed", _work, queues)
 
 
 @check("CAP-003", thorough=True)
 def depth_of_expired_messages_costs_little(env: Env) -> None:
     """With 100 000 expired messages ahead, operations cost at most 1.5 times as much as with 100."""
-    with _two_queues(env, _post_expiring) as (deep, shallow):
+    with _queues(env, _post_expiring) as queues:
         elapse(env, _EXPIRY)
-        _compare(env, f"{env.depth:,} expired ahead", _work, deep, shallow)
+        _compare(env, "expired", _work, queues)
 
 
 @check("CAP-003", thorough=True)
 def depth_of_delayed_messages_costs_little(env: Env) -> None:
     """With 100 000 delayed messages ahead, operations cost at most 1.5 times as much as with 100."""
-    with _two_queues(env, _post_delayed) as (deep, shallow):
-        _compare(env, f"{env.depth:,} delayed ahead", _work, deep, shallow)
+    with _queues(env, _post_delayed) as queues:
+        _compare(env, "delayed", _work, queues)
 
 
 @check("STA-005", thorough=True)
 def depth_costs_statistics_little(env: Env) -> None:
     """With 100 000 messages in the queue, of every state, statistics cost at most 1.5 times as much as with 100."""
-    with _two_queues(env, _post_mixture) as (deep, shallow):
+    with _queues(env, _post_mixture) as queues:
         elapse(env, _EXPIRY)
-        _compare(env, f"{env.depth:,} in every state", _count, deep, shallow)
+        _compare(env, "of every state", _count, queues)
 
 
 # --- filling ------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _two_queues(env: Env, fill: Fill) -> Iterator[tuple[str, str]]:
-    """A deep and a shallow queue, filled; emptied in the end, lest they burden the checks that follow."""
-    deep = env.queue("deep")
-    shallow = _beside(env, deep)
+def _queues(env: Env, fill: Fill) -> Iterator[Queues]:
+    """Queues of all depths, filled; emptied in the end, lest they burden the checks that follow."""
+    depths = [_SHALLOW, *(each for each in _BETWEEN if each < env.depth), env.depth]
+    first = env.queue("first")
+    queues = list(zip(depths, [first, *(_beside(env, first) for _ in depths[1:])], strict=True))
     try:
-        fill(env, shallow, _SHALLOW)
-        fill(env, deep, env.depth)
-        yield deep, shallow
+        for depth, queue in queues:
+            fill(env, queue, depth)
+        yield queues
     finally:
-        for queue in (deep, shallow):
+        for _, queue in queues:
             env.storage.messages.purge(queue)
 
 
-def _beside(env: Env, deep: str) -> str:
+def _beside(env: Env, first: str) -> str:
     """Another queue on the same server."""
     for _ in range(_NAMES):
-        name = env.queue("shallow")
-        if env.target.on_one_server(QueueKey(env.project, deep), QueueKey(env.project, name)):
+        name = env.queue("beside")
+        if env.target.on_one_server(QueueKey(env.project, first), QueueKey(env.project, name)):
             return name
-    raise TargetError(f"of {_NAMES} fresh queues the target {env.target.name} has none on one server with {deep!r}")
+    raise TargetError(f"of {_NAMES} fresh queues the target {env.target.name} has none on one server with {first!r}")
 
 
 def _post_claimed(env: Env, queue: str, count: int) -> None:
@@ -133,9 +139,8 @@ def _post_mixture(env: Env, queue: str, count: int) -> None:
 # --- one round ----------------------------------------------------------------------------------------
 
 
-def _work(env: Env, queue: str) -> Iterator[str]:
+def _work(storage: Storage, queue: str) -> Iterator[str]:
     """Each operation in turn on the queue; yields its name when it is done. Leaves as many messages as it found."""
-    storage, sure = env.storage, env.declares(Capability.CONSISTENT_READS)
     storage.messages.post(queue, _BATCH)
     yield "post"
     storage.messages.post(queue, _BATCH)
@@ -148,25 +153,26 @@ def _work(env: Env, queue: str) -> Iterator[str]:
     yield "delete"
     popped = storage.messages.pop(queue, limit=_AT_ONCE)
     yield "pop"
-    if sure:
+    if Capability.CONSISTENT_READS in storage.capabilities:
         seen = (len(page.items), len(claim.messages), len(popped))
         ensure_equal(seen, (_AT_ONCE,) * 3, "CAP-003", "messages listed, claimed and popped with limit=10, of 20 more")
 
 
-def _count(env: Env, queue: str) -> Iterator[str]:
-    env.storage.messages.stats(queue)
+def _count(storage: Storage, queue: str) -> Iterator[str]:
+    storage.messages.stats(queue)
     yield "stats"
 
 
-def _side_by_side(env: Env, work: Round, deep: str, shallow: str) -> dict[str, float]:
-    """Two rounds on both queues, step by step; how many times as much the deep one took.
+def _side_by_side(env: Env, work: Round, *queues: str) -> dict[str, list[float]]:
+    """Two rounds on each of two queues, step by step; what each operation took on each of them, in milliseconds.
 
     Whichever comes first in a step finds caches cold that it warms for the other, so each comes first once.
     """
-    seconds: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    times: Counter[str] = Counter()
     sides = env.rng.sample([0, 1], 2)
     for order in (sides, sides[::-1]):
-        running = [work(env, deep), work(env, shallow)]
+        running = [work(env.storage, queue) for queue in queues]
         name = "first"
         while name:
             for side in order:
@@ -174,37 +180,129 @@ def _side_by_side(env: Env, work: Round, deep: str, shallow: str) -> dict[str, f
                 name = next(running[side], "")
                 took = time.perf_counter() - began
                 if name:
-                    seconds[name][side] += took
-    return {name: spent[0] / spent[1] for name, spent in seconds.items()}
+                    spent[name][side] += 1000 * took
+            times[name] += 1
+    return {name: [each / times[name] for each in sides] for name, sides in spent.items()}
 
 
 # --- the verdict --------------------------------------------------------------------------------------
 
 
-def _compare(env: Env, depth: str, work: Round, deep: str, shallow: str) -> None:
-    """Compare by rounds until all is clear: ``Violation`` for what is too dear, ``Undecided`` for what stays open."""
-    for _ in range(3):
-        _side_by_side(env, work, deep, shallow)  # settles what time has changed
-    ratios: dict[str, list[float]] = defaultdict(list)
-    deadline = time.monotonic() + _PATIENCE
-    done = 0
-    for look in _LOOKS:
-        while done < look and time.monotonic() < deadline:
-            done += 1
-            for name, ratio in _side_by_side(env, work, deep, shallow).items():
-                ratios[name].append(ratio)
-        said = f"{depth}, times the cost with {_SHALLOW}: " + ", ".join(
+class _Measured:
+    """What side by side was seen of one depth and the shallow queue, by operation."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.ratios: dict[str, list[float]] = defaultdict(list)
+        self.milliseconds: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+
+    def add(self, spent: Mapping[str, Sequence[float]]) -> None:
+        self.rounds += 1
+        for name, (one, shallow) in spent.items():
+            self.ratios[name].append(one / shallow)
+            for seen, each in zip(self.milliseconds[name], (one, shallow), strict=True):
+                seen.append(each)
+
+    def __str__(self) -> str:
+        return ", ".join(
             f"{name} {median(each):.2f} ({interval(each)[0]:.2f} to {interval(each)[1]:.2f})"
-            for name, each in ratios.items()
+            for name, each in self.ratios.items()
         )
-        for name, each in ratios.items():
-            if interval(each)[0] > BOUND:
-                requirement = "STA-005" if name == "stats" else "CAP-003"
-                raise Violation(requirement, f"{name} costs more than {BOUND} times as much; {said}")
-        if done == look and all(interval(each)[1] <= BOUND for each in ratios.values()):
-            env.note(said)
-            return
-    raise Undecided(f"not clear after {done} rounds; {said}")
+
+
+def _compare(env: Env, state: str, work: Round, queues: Queues) -> None:
+    """Compare the deep with the shallow queue, in round trips and in time: ``Violation``, ``Undecided``, or fine."""
+    (_, shallow), *deeper = queues
+    for _, queue in deeper:
+        for _ in range(3):
+            _side_by_side(env, work, queue, shallow)  # settles what time has changed
+    trips = _round_trips(env, work, queues)
+    measured = {depth: _Measured() for depth, _ in reversed(deeper)}
+    said = f"{env.depth:,} {state} ahead, times the cost with {_SHALLOW}"
+    deadline = time.monotonic() + _PATIENCE
+    try:
+        for depth, queue in reversed(deeper):
+            _measure(env, work, (queue, shallow), measured[depth], _LOOKS[0], deadline)
+        _judge_trips(trips, env.depth)
+        for rounds in _LOOKS:
+            _measure(env, work, (deeper[-1][1], shallow), measured[env.depth], rounds, deadline)
+            if _is_clear(said, measured[env.depth], rounds):
+                env.note(f"{said}: {measured[env.depth]}")
+                return
+        raise Undecided(f"not clear after {measured[env.depth].rounds} rounds; {said}: {measured[env.depth]}")
+    finally:
+        env.costs += _costs(state, measured, trips)
+
+
+def _measure(env: Env, work: Round, pair: tuple[str, str], measured: _Measured, rounds: int, deadline: float) -> None:
+    """Measure until there are so many rounds, or it takes too long."""
+    while measured.rounds < rounds and time.monotonic() < deadline:
+        measured.add(_side_by_side(env, work, *pair))
+
+
+def _judge_trips(trips: Mapping[int, Mapping[str, float]], depth: int) -> None:
+    for name, count in trips.get(depth, {}).items():
+        least = trips[_SHALLOW][name]
+        if count > BOUND * least:
+            seen = f"{name} takes {count:g} round trips with {depth:,} ahead, and {least:g} with {_SHALLOW}"
+            raise Violation(_requirement(name), f"{seen}; at most {BOUND} times as many are allowed")
+
+
+def _is_clear(said: str, measured: _Measured, rounds: int) -> bool:
+    """Whether all rounds were made and every operation is cheap enough; ``Violation`` if one is not."""
+    for name, each in measured.ratios.items():
+        if interval(each)[0] > BOUND:
+            raise Violation(_requirement(name), f"{name} costs more than {BOUND} times as much; {said}: {measured}")
+    return measured.rounds >= rounds and all(interval(each)[1] <= BOUND for each in measured.ratios.values())
+
+
+def _requirement(operation: str) -> str:
+    return "STA-005" if operation == "stats" else "CAP-003"
+
+
+def _round_trips(env: Env, work: Round, queues: Queues) -> dict[int, dict[str, float]]:
+    """The round trips of each operation at each depth, the median of some; nothing where they cannot be counted."""
+    try:
+        proxy, uri = env.target.proxied(env.uri)
+    except NotRun as reason:
+        env.note(f"round trips: not counted ({reason})")
+        return {}
+    found: dict[int, dict[str, float]] = {}
+    with proxy, env.connect(uri=uri) as storage:
+        for depth, queue in queues:
+            counts: dict[str, list[float]] = defaultdict(list)
+            for _ in range(1 + _COUNTS):  # the first connects, and may load what the rest uses
+                times: Counter[str] = Counter()
+                trips: Counter[str] = Counter()
+                before = proxy.round_trips
+                for name in work(storage, queue):
+                    times[name] += 1
+                    trips[name] += proxy.round_trips - before
+                    before = proxy.round_trips
+                for name, count in trips.items():
+                    counts[name].append(count / times[name])
+            found[depth] = {name: median(each[1:]) for name, each in counts.items()}
+    return found
+
+
+def _costs(state: str, measured: Mapping[int, _Measured], trips: Mapping[int, Mapping[str, float]]) -> Iterator[Cost]:
+    """What was measured, as far as it got: the shallow queue's own cost, then that of each depth."""
+    for name, (_, shallow) in measured[max(measured)].milliseconds.items():
+        yield Cost(name, state, _SHALLOW, median(shallow), 1.0, 1.0, 1.0, trips.get(_SHALLOW, {}).get(name))
+    for depth, each in sorted(measured.items()):
+        for name, ratios in each.ratios.items():
+            low, high = interval(ratios)
+            known = math.isfinite(high)
+            yield Cost(
+                name,
+                state,
+                depth,
+                median(each.milliseconds[name][0]),
+                median(ratios),
+                low if known else None,
+                high if known else None,
+                trips.get(depth, {}).get(name),
+            )
 
 
 def interval(ratios: Sequence[float]) -> tuple[float, float]:

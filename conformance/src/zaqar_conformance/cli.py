@@ -1,8 +1,9 @@
-"""The command line: ``zaqar-conformance run``, ``list`` and ``init``."""
+"""The command line: ``zaqar-conformance run``, ``list`` and ``init``; ``report_commands`` has the others."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import time
@@ -19,7 +20,10 @@ from zaqar_conformance.checks import all_checks
 from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
+from zaqar_conformance.pages import report_page
+from zaqar_conformance.reading import UnusableReport
 from zaqar_conformance.report import Report
+from zaqar_conformance.report_commands import CannotWrite, add_report_commands
 from zaqar_conformance.requirements import load, markdown
 from zaqar_conformance.scaffold import ScaffoldError, create
 from zaqar_conformance.session import CannotRun
@@ -58,7 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exception(error.__cause__)
         _complain(error)
         return 3
-    except (UnknownTarget, NothingMatches, KnownFailuresError, InvalidUri, NoReport, ScaffoldError) as error:
+    except (
+        UnknownTarget,
+        NothingMatches,
+        KnownFailuresError,
+        InvalidUri,
+        NoReport,
+        ScaffoldError,
+        UnusableReport,
+        CannotWrite,
+    ) as error:
         _complain(error)
         return 2
 
@@ -101,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     run_parser.add_argument("--minutes", type=_positive, metavar="N", help="how long --effort soak begins new rounds")
     run_parser.add_argument("--seed", metavar="N", help="make randomised checks choose as in the run that printed N")
     run_parser.add_argument("--depth", type=_positive, metavar="N", help="how many messages 'many ahead' is")
-    run_parser.add_argument("--report", type=Path, metavar="DIR", help="write report.json and junit.xml there")
+    run_parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="write report.html, report.json and junit.xml there"
+    )
     run_parser.set_defaults(command=_run)
 
     list_parser = commands.add_parser("list", help="show the requirements and the checks that prove them")
@@ -118,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     init_parser.add_argument("--scheme", help="of the driver's URIs (default: NAME)")
     init_parser.add_argument("--directory", type=Path, metavar="DIR", help="where to put it (default: here)")
     init_parser.set_defaults(command=_init)
+    add_report_commands(commands)
     return parser
 
 
@@ -220,7 +236,9 @@ def _make(directory: Path) -> None:
 
 
 def _write(directory: Path, report: Report) -> None:
-    (directory / "report.json").write_text(report.to_json(), "utf-8")
+    text = report.to_json()
+    (directory / "report.json").write_text(text, "utf-8")
+    (directory / "report.html").write_text(report_page(json.loads(text)), "utf-8")
     (directory / "junit.xml").write_text(to_junit(report), "utf-8")
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 BOUND = 1.5
 """How many times as much a deep queue may cost as a shallow one."""
 
+NOT_COUNTED = "Round trips: not counted"
+"""How the note of a check begins that says why not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:

@@ -96,6 +96,18 @@ def capability_results(
     return tuple(found)
 
 
+def advice(outcome: Outcome, requirement: str | None, contract: Contract) -> str:
+    """What to do about a check that failed or broke; ``requirement``: the one that it saw broken, if it said so."""
+    if outcome is Outcome.ERROR:
+        return "this is the suite's or the environment's fault, not the driver's; report it if it comes again"
+    if requirement is None:
+        return "the contract names no such error here: the traceback shows where the driver, or its answer, led to it"
+    known = contract.requirements.get(requirement)
+    if known is None or known.capability is None:
+        return f"make the driver keep {requirement}"
+    return f"make the driver keep {requirement}, or do not declare {known.capability}"
+
+
 def _declared_verdict(outcomes: set[Outcome]) -> Verdict:
     if outcomes & {Outcome.FAILED, Outcome.NOT_IMPLEMENTED, Outcome.KNOWN_FAILURE}:
         return Verdict.FAILED

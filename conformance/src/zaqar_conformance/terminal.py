@@ -16,6 +16,7 @@ from zaqar_conformance.history import Operation, to_lines
 from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.report import CheckResult, Report, Verdict
 from zaqar_conformance.requirements import Contract, load
+from zaqar_conformance.scoring import advice
 
 COLORS = {
     Outcome.ERROR: "magenta",
@@ -105,7 +106,7 @@ def print_failure(console: Console, result: CheckResult, contract: Contract) -> 
         console.print(escape(_first_lines(result.history)), soft_wrap=True)
     if result.details:
         console.print(escape(result.details.rstrip()), soft_wrap=True)
-    console.print(f"  to do: {_advice(result, contract)}", soft_wrap=True)
+    console.print(f"  to do: {advice(result.outcome, result.requirement, contract)}", soft_wrap=True)
     console.print(f"  reproduce: [bold]{escape(result.reproduce)}[/]", soft_wrap=True)
 
 
@@ -161,17 +162,6 @@ def _print_missing(console: Console, report: Report) -> None:
 def _first_lines(history: tuple[Operation, ...]) -> str:
     text = to_lines(history[:_HISTORY_LINES])
     return "".join(f"    {line[:300]}\n" for line in text.splitlines()).rstrip()
-
-
-def _advice(result: CheckResult, contract: Contract) -> str:
-    if result.outcome is Outcome.ERROR:
-        return "this is the suite's or the environment's fault, not the driver's; report it if it comes again"
-    if result.requirement is None:
-        return "the contract names no such error here: the traceback shows where the driver, or its answer, led to it"
-    requirement = contract.requirements.get(result.requirement)
-    if requirement is None or requirement.capability is None:
-        return f"make the driver keep {result.requirement}"
-    return f"make the driver keep {result.requirement}, or do not declare {requirement.capability}"
 
 
 def _section(requirements: tuple[str, ...]) -> str:

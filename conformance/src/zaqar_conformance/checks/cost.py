@@ -11,7 +11,7 @@ from statistics import median
 
 from zaqar_conformance.check import NotRun, Undecided, Violation, check, ensure_equal
 from zaqar_conformance.checks._support import LONG, elapse, ids_of, post
-from zaqar_conformance.costs import BOUND, Cost
+from zaqar_conformance.costs import BOUND, NOT_COUNTED, Cost
 from zaqar_conformance.env import Env
 from zaqar_conformance.target import TargetError
 from zaqar_core import Capability, NewMessage, Storage
@@ -265,7 +265,7 @@ def _round_trips(env: Env, work: Round, queues: Queues) -> dict[int, dict[str, f
     try:
         proxy, uri = env.target.proxied(env.uri)
     except NotRun as reason:
-        env.note(f"round trips: not counted ({reason})")
+        env.note(f"{NOT_COUNTED} ({reason}).")
         return {}
     found: dict[int, dict[str, float]] = {}
     with proxy, env.connect(uri=uri) as storage:
@@ -288,7 +288,7 @@ def _round_trips(env: Env, work: Round, queues: Queues) -> dict[int, dict[str, f
 def _costs(state: str, measured: Mapping[int, _Measured], trips: Mapping[int, Mapping[str, float]]) -> Iterator[Cost]:
     """What was measured, as far as it got: the shallow queue's own cost, then that of each depth."""
     for name, (_, shallow) in measured[max(measured)].milliseconds.items():
-        yield Cost(name, state, _SHALLOW, median(shallow), 1.0, 1.0, 1.0, trips.get(_SHALLOW, {}).get(name))
+        yield Cost(name, state, _SHALLOW, round(median(shallow), 4), 1.0, 1.0, 1.0, trips.get(_SHALLOW, {}).get(name))
     for depth, each in sorted(measured.items()):
         for name, ratios in each.ratios.items():
             low, high = interval(ratios)
@@ -297,10 +297,10 @@ def _costs(state: str, measured: Mapping[int, _Measured], trips: Mapping[int, Ma
                 name,
                 state,
                 depth,
-                median(each.milliseconds[name][0]),
-                median(ratios),
-                low if known else None,
-                high if known else None,
+                round(median(each.milliseconds[name][0]), 4),
+                round(median(ratios), 3),
+                round(low, 3) if known else None,
+                round(high, 3) if known else None,
                 trips.get(depth, {}).get(name),
             )
 

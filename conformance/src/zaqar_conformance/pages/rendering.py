@@ -1,0 +1,76 @@
+"""Templates filled in: everything that is put into one is escaped, and what a page runs or styles is named by its hash.
+
+A report holds what drivers and datastores say of themselves. None of it is trusted: autoescaping keeps it text, and
+the page's Content-Security-Policy allows its own style and script alone, and no request at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from zaqar_conformance.outcomes import Outcome
+
+SIGNS = {
+    Outcome.ERROR: "!",
+    Outcome.FAILED: "✗",
+    Outcome.NOT_IMPLEMENTED: "…",
+    Outcome.KNOWN_FAILURE: "≈",
+    Outcome.UNDECIDED: "?",
+    Outcome.NOT_RUN: "\u2013",
+    Outcome.UNSUPPORTED: "○",
+    Outcome.OBSERVED: "◉",
+    Outcome.PASSED: "✓",
+}
+"""What stands beside the word, so that colour says nothing alone."""
+
+
+def page(template: str, **values: Any) -> str:
+    """A whole HTML page, its style and script inside."""
+    style, script = _asset("page.css"), _asset("page.js")
+    return render(template, style=Markup(style), script=Markup(script), policy=_policy(style, script), **values)  # noqa: S704
+
+
+def render(template: str, **values: Any) -> str:
+    """The template with these values, all of them escaped."""
+    return _environment().get_template(template).render(**values)
+
+
+def slug(text: str) -> str:
+    """An outcome or verdict as a part of a class name."""
+    return "".join(letter if letter.isalnum() else "-" for letter in text)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("zaqar_conformance.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["slug"] = slug
+    environment.filters["sign"] = lambda outcome: SIGNS[Outcome(outcome)]
+    environment.filters["number"] = lambda number: f"{number:,}".replace(",", "\u202f")
+    return environment
+
+
+def _policy(style: str, script: str) -> str:
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _asset(name: str) -> str:
+    return files("zaqar_conformance.pages").joinpath("templates", name).read_text("utf-8")

@@ -42,7 +42,7 @@ def add_report_commands(commands: Commands) -> None:
     matrix = commands.add_parser(
         "matrix",
         help="several reports side by side",
-        description="Capabilities and requirements against targets: Markdown, to the standard output if no file is named.",
+        description="Capabilities and requirements against targets: Markdown, printed if no file is named.",
     )
     matrix.add_argument("reports", type=Path, nargs="+", metavar="report.json")
     matrix.add_argument("--html", type=Path, metavar="FILE", help="write a page for people")
@@ -119,14 +119,15 @@ def _shown(value: object) -> str:
 
 
 def _print_difference(console: Console, found: Difference) -> None:
+    """The worst last."""
     parts: list[tuple[str, str, tuple[Change, ...]]] = [
-        ("red", "newly failing", found.failing),
-        ("red", "capabilities lost", found.lost),
-        ("yellow", "no longer proven", (*found.unproven, *found.weaker)),
-        ("green", "fixed", found.fixed),
-        ("green", "capabilities gained", found.gained),
-        ("cyan", "requirements added", found.added),
         ("cyan", "requirements gone", found.removed),
+        ("cyan", "requirements added", found.added),
+        ("green", "capabilities gained", found.gained),
+        ("green", "fixed", found.fixed),
+        ("yellow", "no longer proven", (*found.unproven, *found.weaker)),
+        ("red", "capabilities lost", found.lost),
+        ("red", "newly failing", found.failing),
     ]
     for color, title, changes in parts:
         if changes:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zaqar_conformance.costs import BOUND
 
-WIDTH, HEIGHT = 340, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 14, 12, 34
+WIDTH = 340
+_LEFT, _RIGHT, _TOP = 40, 14, 26
+_BOTTOM_OF_TIMES, _BOTTOM_OF_TRIPS = 186, 106
 _MARKS = ("circle", "square", "triangle", "diamond", "cross", "ring")
 
 
@@ -87,7 +88,8 @@ def costs_by_state(costs: Iterable[Mapping[str, Any]]) -> list[StateCosts]:
     states: dict[str, list[Mapping[str, Any]]] = {}
     for cost in costs:
         states.setdefault(cost["state"], []).append(cost)
-    return [_state(state, found) for state, found in states.items()]
+    found = [_state(state, costs) for state, costs in states.items()]
+    return sorted(found, key=lambda each: -len(each.rows))
 
 
 def _state(state: str, costs: Sequence[Mapping[str, Any]]) -> StateCosts:
@@ -115,7 +117,7 @@ def _times(by: Mapping[str, Sequence[Mapping[str, Any]]], depths: Sequence[int])
     least, most = min(least, steps[0]), max(most, steps[-1])
 
     def up(ratio: float) -> float:
-        return _between(math.log(ratio), math.log(least), math.log(most), HEIGHT - _BOTTOM, _TOP)
+        return _between(math.log(ratio), math.log(least), math.log(most), _BOTTOM_OF_TIMES, _TOP)
 
     def point(cost: Mapping[str, Any], x: float) -> Point | None:
         if not cost["ratio"]:
@@ -127,7 +129,7 @@ def _times(by: Mapping[str, Sequence[Mapping[str, Any]]], depths: Sequence[int])
         return Point(x, up(cost["ratio"]), up(cost["low"]) if sure else None, up(cost["high"]) if sure else None, title)
 
     ticks = tuple(Tick(up(step), f"{step:g}\u00d7") for step in steps)
-    return _plot(by, depths, point, ticks, up(BOUND))
+    return _plot(by, depths, point, ticks, _BOTTOM_OF_TIMES, up(BOUND))
 
 
 def _trips(by: Mapping[str, Sequence[Mapping[str, Any]]], depths: Sequence[int]) -> Plot:
@@ -136,7 +138,7 @@ def _trips(by: Mapping[str, Sequence[Mapping[str, Any]]], depths: Sequence[int])
     step = max(1, math.ceil(top / 4))
 
     def up(count: float) -> float:
-        return _between(count, 0, top, HEIGHT - _BOTTOM, _TOP)
+        return _between(count, 0, top, _BOTTOM_OF_TRIPS, _TOP)
 
     def point(cost: Mapping[str, Any], x: float) -> Point | None:
         count = cost["round_trips"]
@@ -144,15 +146,17 @@ def _trips(by: Mapping[str, Sequence[Mapping[str, Any]]], depths: Sequence[int])
             return None
         return Point(x, up(count), None, None, f"{cost['operation']}, {cost['depth']:,} ahead: {count:g} round trips")
 
-    return _plot(by, depths, point, tuple(Tick(up(each), f"{each}") for each in range(0, top + 1, step)), None)
+    ticks = tuple(Tick(up(each), f"{each}") for each in range(0, top + 1, step))
+    return _plot(by, depths, point, ticks, _BOTTOM_OF_TRIPS)
 
 
 def _plot(
     by: Mapping[str, Sequence[Mapping[str, Any]]],
     depths: Sequence[int],
-    point: Any,
+    point: Callable[[Mapping[str, Any], float], Point | None],
     ticks: tuple[Tick, ...],
-    bound: float | None,
+    bottom: float,
+    bound: float | None = None,
 ) -> Plot:
     inner = 18.0
 
@@ -167,7 +171,7 @@ def _plot(
         path = "M" + " L".join(f"{each.x:.1f} {each.y:.1f}" for each in points) if points else ""
         lines.append(Line(name, _mark(index), index, points, path))
     names = tuple(Tick(across(depth), f"{depth:,}".replace(",", "\u202f")) for depth in depths)
-    return Plot(tuple(lines), names, ticks, bound, _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM)
+    return Plot(tuple(lines), names, ticks, bound, _LEFT, WIDTH - _RIGHT, _TOP, bottom)
 
 
 def _between(value: float, least: float, most: float, start: float, end: float) -> float:

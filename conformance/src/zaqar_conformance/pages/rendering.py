@@ -7,13 +7,15 @@ the page's Content-Security-Policy allows its own style and script alone, and no
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from functools import cache
 from importlib.resources import files
+from itertools import zip_longest
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from zaqar_conformance.outcomes import Outcome
 
@@ -47,6 +49,13 @@ def slug(text: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in text)
 
 
+def codes(text: str) -> Markup:
+    """The text, escaped, with what stands between backticks as code."""
+    parts = re.split(r"(``[^`]+``|`[^`]+`)", text)
+    plain, code = map(escape, parts[::2]), (Markup("<code>{}</code>").format(part.strip("`")) for part in parts[1::2])
+    return Markup("").join(each for pair in zip_longest(plain, code, fillvalue="") for each in pair)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -58,6 +67,7 @@ def _environment() -> Environment:
     )
     environment.filters["slug"] = slug
     environment.filters["sign"] = lambda outcome: SIGNS[Outcome(outcome)]
+    environment.filters["codes"] = codes
     environment.filters["number"] = lambda number: f"{number:,}".replace(",", "\u202f")
     return environment
 

@@ -103,11 +103,12 @@ def timeline(
         y = _TOP + LANE * lanes.index(operation["client"]) + (LANE - BAR) / 2
         title = f"{index + 1}: {operation['client']} {call}, {operation['outcome']}, {length}"
         x = places[start]
-        bars.append(Bar(index + 1, label, x, y, places[end] - x, operation["outcome"], bad, title))
+        width = max(places[end] - x, _room(label))  # more only if it took no time at all
+        bars.append(Bar(index + 1, label, x, y, width, operation["outcome"], bad, title))
         since = f"+{duration(start - origin)}"
         rows.append(Row(index + 1, operation["client"], call, result, operation["outcome"], since, length, bad))
     return Timeline(
-        width=places[edges[-1]] + 2 * _PADDING,
+        width=max(bar.x + bar.width for bar in bars) + _PADDING,
         height=_TOP + LANE * len(lanes),
         lanes=lanes,
         bars=tuple(bars),
@@ -148,11 +149,10 @@ def _places(shown: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> tuple[
         xs.append(xs[-1] + 6 + 5 * math.log10(1 + (after - before) / 1000))
     for operation, label in sorted(zip(shown, labels, strict=True), key=lambda pair: pair[0]["end"]):
         start, end = index[operation["start"]], index[operation["end"]]
-        lacking = len(label) * _LETTER + _PADDING - (xs[end] - xs[start])
+        lacking = _room(label) - (xs[end] - xs[start])
         if lacking > 0:  # only what comes later moves, so that no other bar gets shorter
-            if start == end:
-                end += 1
-            xs[end:] = [x + lacking for x in xs[end:]]
+            later = max(end, start + 1)
+            xs[later:] = [x + lacking for x in xs[later:]]
     return edges, dict(zip(edges, xs, strict=True))
 
 
@@ -170,6 +170,10 @@ def _label(number: int, operation: Mapping[str, Any]) -> str:
     name = operation["name"].removeprefix("messages.")
     short = {"claims.create": "claim", "claims.update": "renew", "claims.delete": "release", "bulk_delete": "delete"}
     return f"{number} {short.get(name, name)}{sign}"
+
+
+def _room(label: str) -> float:
+    return len(label) * _LETTER + _PADDING
 
 
 def _call(operation: Mapping[str, Any]) -> tuple[str, str]:

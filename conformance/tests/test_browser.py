@@ -85,7 +85,8 @@ def show(browser: Browser, pages: dict[str, Path]) -> Iterator[Open]:
 
 
 def shown(browser: Browser, selector: str) -> list[Any]:
-    return [each for each in browser.find_elements(By.CSS_SELECTOR, selector) if each.is_displayed()]
+    script = "return [...document.querySelectorAll(arguments[0])].filter((each) => each.checkVisibility())"
+    return list(browser.execute_script(script, selector))
 
 
 def logged(browser: Browser, log: str) -> list[Any]:

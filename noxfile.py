@@ -30,6 +30,8 @@ IN_CHECK = ("sqlite", "redis", "memory")
 """Those that every change is tried on; CI has cells for all."""
 SERVERS = {target: "redis-servers" for target in TARGETS if target.startswith("redis")}
 """The dependency group that brings a target's server, for where the machine has none."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""Any of these will do, with chromedriver."""
 
 
 @nox.session
@@ -43,6 +45,7 @@ def demo(session: nox.Session) -> None:
 def check(session: nox.Session) -> None:
     """Everything that CI asks of a change: lint, types, docs, tests, the suite, coverage."""
     install(session, "lint", "types", "docs", "tests")
+    install_browser(session)
     run_lint(session)
     run_types(session)
     run_docs(session)
@@ -53,6 +56,7 @@ def check(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, the documentation's code blocks, the suite; coverage. With arguments: pytest alone, with them."""
     install(session, "tests")
+    install_browser(session)
     run_tests(session)
 
 
@@ -145,6 +149,16 @@ def install(session: nox.Session, *groups: str, constraints: Path | None = None)
     """Install every distribution, editable, and the tools of the groups."""
     editable = [part for distribution in DISTRIBUTIONS for part in ("-e", distribution)]
     session.install(*editable, *group(*groups), *(["-c", str(constraints)] if constraints else []))
+
+
+def install_browser(session: nox.Session) -> None:
+    """Chromium, which tests look at reports with, from Debian's packages; where that cannot be, the tests say so."""
+    there = shutil.which("chromedriver") and any(map(shutil.which, BROWSERS))
+    if there or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return
+    session.run_install("apt-get", "update", "-q", external=True)
+    packages = ["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium", "chromium-driver"]
+    session.run_install(*packages, external=True, env={"DEBIAN_FRONTEND": "noninteractive"}, success_codes=[0, 100])
 
 
 def run_suite(session: nox.Session, target: str, where: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The pages in a real browser: Chromium, or Chrome, with its driver, which have to be there (``nox`` sees to it)."""
+"""The pages in a real browser: Chromium or Chrome, with chromedriver. Where there is none, that is a failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zaqar_conformance.pages import matrix_page, report_page
 from zaqar_conformance.reading import ReportData
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-REMEDY = "no {} was found: as root on Debian or Ubuntu, apt-get install chromium chromium-driver (nox does so)"
+REMEDY = "no {} on the PATH: install Chromium and its driver (Debian: apt-get install chromium chromium-driver)"
 QUIET = (
     "--headless",
     "--no-sandbox",  # root has none

@@ -7,7 +7,9 @@ import random
 
 import pytest
 
-from zaqar_conformance.checks.cost import interval
+from zaqar_conformance.check import Violation
+from zaqar_conformance.checks.cost import interval, judge_round_trips
+from zaqar_conformance.costs import BOUND, NOT_COUNTED
 from zaqar_conformance.engine import run
 from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.target import Target, find_target
@@ -66,3 +68,24 @@ def test_a_backend_that_looks_at_every_message_breaks_the_promise(check: str, nu
     (result,) = run(boaster, only=[check], depth=4_000).checks
     assert (result.outcome, result.requirement) == (Outcome.FAILED, number), result.message
     assert "times the cost with 100" in result.message
+    assert {cost.depth for cost in result.costs} == {100, 1000, 4000}
+    deepest = [cost for cost in result.costs if cost.depth == 4000]
+    assert any(cost.low is not None and cost.low > BOUND for cost in deepest)
+    assert all(cost.ratio == 1.0 for cost in result.costs if cost.depth == 100)
+
+
+def test_where_there_is_no_wire_the_report_says_so() -> None:
+    (result,) = run(find_target("memory"), only=["depth_of_active_messages_costs_little"], depth=200).checks
+    assert f"{NOT_COUNTED} (the backend is in the client's process, so there are none)." in result.notes
+    assert {cost.operation for cost in result.costs} == {"post", "list", "claim", "delete", "pop"}
+    assert {cost.state for cost in result.costs} == {"active"}
+    assert {cost.round_trips for cost in result.costs} == {None}
+
+
+@pytest.mark.parametrize(("operation", "number"), [("list", "CAP-003"), ("stats", "STA-005")])
+def test_round_trips_are_counted_exactly(operation: str, number: str) -> None:
+    judge_round_trips({100: {operation: 2.0}, 4000: {operation: 3.0}}, 4000)
+    judge_round_trips({}, 4000)
+    with pytest.raises(Violation, match=f"{operation} takes 4 round trips with 4,000 ahead, and 2 with 100") as raised:
+        judge_round_trips({100: {operation: 2.0}, 4000: {operation: 4.0}}, 4000)
+    assert raised.value.requirement == number

@@ -223,7 +223,7 @@ def _compare(env: Env, state: str, work: Round, queues: Queues) -> None:
     try:
         for depth, queue in reversed(deeper):
             _measure(env, work, (queue, shallow), measured[depth], _LOOKS[0], deadline)
-        _judge_trips(trips, env.depth)
+        judge_round_trips(trips, env.depth)
         for rounds in _LOOKS:
             _measure(env, work, (deeper[-1][1], shallow), measured[env.depth], rounds, deadline)
             if _is_clear(said, measured[env.depth], rounds):
@@ -240,7 +240,8 @@ def _measure(env: Env, work: Round, pair: tuple[str, str], measured: _Measured, 
         measured.add(_side_by_side(env, work, *pair))
 
 
-def _judge_trips(trips: Mapping[int, Mapping[str, float]], depth: int) -> None:
+def judge_round_trips(trips: Mapping[int, Mapping[str, float]], depth: int) -> None:
+    """``Violation`` if an operation takes too many: ``trips`` by depth and operation; none counted is fine."""
     for name, count in trips.get(depth, {}).items():
         least = trips[_SHALLOW][name]
         if count > BOUND * least:

@@ -1,5 +1,14 @@
 """Sphinx settings; ``nox -s docs`` builds."""
 
+import json
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from zaqar_conformance.engine import run
+from zaqar_conformance.pages import report_page
+from zaqar_conformance.target import find_target
+
 project = "Zaqar storage SDK"
 author = "the Zaqar storage SDK developers"
 copyright = "the Zaqar storage SDK developers, Apache-2.0"  # noqa: A001
@@ -23,3 +32,15 @@ nitpick_ignore_regex = [
     ("py:class", "CheckFunction"),
     ("py:(class|obj)", r"(.*\.)?([A-Z]\w*)?T"),
 ]
+
+
+def write_example(app: Sphinx, error: Exception | None) -> None:
+    """The page of a short run, which docs/conformance.md shows."""
+    if error is None and app.builder.format == "html":
+        only = ["NAM-*", "depth_of_active_messages_costs_little"]
+        report = run(find_target("memory"), only=only, depth=500)
+        Path(app.outdir, "example-report.html").write_text(report_page(json.loads(report.to_json())), "utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("build-finished", write_example)

@@ -10,7 +10,7 @@ from typing import Any
 from zaqar_conformance.costs import BOUND
 
 WIDTH = 340
-_LEFT, _RIGHT, _TOP = 40, 14, 26
+_LEFT, _RIGHT, _TOP = 46, 14, 26
 _BOTTOM_OF_TIMES, _BOTTOM_OF_TRIPS = 186, 106
 _MARKS = ("circle", "square", "triangle", "diamond", "cross", "ring")
 
@@ -111,12 +111,14 @@ def _too_much(shallow: Mapping[str, Any], deep: Mapping[str, Any]) -> bool:
 
 def _times(by: Mapping[str, Sequence[Mapping[str, Any]]], depths: Sequence[int]) -> Plot:
     """Times relative to the shallowest queue, both axes logarithmic."""
-    ends = [end for each in by.values() for cost in each for end in (cost["ratio"], cost["low"], cost["high"]) if end]
-    least, most = min([0.5, *ends]), max([2.0, *ends])
+    ratios = [cost["ratio"] for each in by.values() for cost in each if cost["ratio"]]
+    ratios += [end for each in by.values() for end in (each[-1]["low"], each[-1]["high"]) if end]  # these decide
+    least, most = min([0.5, *ratios]), max([2.0, *ratios])
     steps = _halves(least, most)
     least, most = min(least, steps[0]), max(most, steps[-1])
 
     def up(ratio: float) -> float:
+        ratio = min(max(ratio, least), most)
         return _between(math.log(ratio), math.log(least), math.log(most), _BOTTOM_OF_TIMES, _TOP)
 
     def point(cost: Mapping[str, Any], x: float) -> Point | None:

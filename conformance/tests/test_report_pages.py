@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -13,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zaqar_conformance.costs import BOUND
+from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.pages import badge, matrix_page, report_page
 from zaqar_conformance.pages.plot import costs_by_state
-from zaqar_conformance.pages.rendering import codes
+from zaqar_conformance.pages.rendering import SIGNS, codes, slug
 from zaqar_conformance.pages.timeline import MOST, duration, timeline
 from zaqar_conformance.reading import ReportData
+from zaqar_conformance.report import Verdict
 
 VOID = {"meta", "input", "br", "link", "img"}
 
@@ -118,6 +121,20 @@ def test_links_lead_somewhere_and_headings_do_not_skip(told: ReportData, of: str
 
 def test_a_report_of_a_contract_that_is_not_known_any_more_is_shown(told: ReportData) -> None:
     assert "Zaqar storage contract 99" in Page(report_page({**told, "contract": 99})).text
+
+
+def test_every_outcome_has_a_sign_a_color_and_a_filter() -> None:
+    style = files("zaqar_conformance.pages").joinpath("templates/page.css").read_text("utf-8")
+    assert set(SIGNS) == set(Outcome)
+    for outcome in Outcome:
+        assert re.search(rf"^(\.[\w-]+, )*\.is-{slug(outcome)}\b.*--tone", style, re.MULTILINE)
+        assert f"#show-{slug(outcome)}:checked" in style
+
+
+def test_every_verdict_on_a_capability_can_be_shown(told: ReportData) -> None:
+    capabilities = [{"name": "FIFO", "kind": "guarantee", "declared": True, "verdict": each.value} for each in Verdict]
+    text = Page(report_page({**told, "capabilities": capabilities})).text
+    assert re.findall(r"FIFO guarantee yes . (\w[\w, ]*?)(?= FIFO| Failures)", text) == [each.value for each in Verdict]
 
 
 def test_backticks_make_code_and_nothing_else() -> None:

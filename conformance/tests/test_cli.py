@@ -58,6 +58,8 @@ def test_0_if_all_passed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "again: zaqar-conformance run faulty --profile=full --seed=5" in printed
     data = json.loads((tmp_path / "new" / "report.json").read_text("utf-8"))
     assert (data["exit_code"], data["outcomes"]["passed"], data["seed"]) == (0, 3, "5")
+    assert f"for people: {tmp_path / 'new' / 'report.html'}\n" in printed
+    assert "<h1>faulty</h1>" in (tmp_path / "new" / "report.html").read_text("utf-8")
     assert ET.parse(tmp_path / "new" / "junit.xml").getroot().get("tests") == "3"
 
 

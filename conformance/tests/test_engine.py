@@ -13,8 +13,19 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
+from rich.console import Console
 
-from zaqar_conformance.check import Check, NotRun, Undecided, check, ensure, ensure_equal, ensure_raises, registered
+from zaqar_conformance.check import (
+    Check,
+    NotRun,
+    Undecided,
+    Violation,
+    check,
+    ensure,
+    ensure_equal,
+    ensure_raises,
+    registered,
+)
 from zaqar_conformance.checks import all_checks
 from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.env import Env
@@ -22,8 +33,10 @@ from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
 from zaqar_conformance.outcomes import Outcome, writing_order
 from zaqar_conformance.report import CheckResult, Report, Verdict
+from zaqar_conformance.requirements import load
 from zaqar_conformance.session import CannotRun
 from zaqar_conformance.target import Target, UriTarget, find_target
+from zaqar_conformance.terminal import print_failure
 from zaqar_core import NewMessage, connect
 from zaqar_core.errors import InvalidInput, InvalidMarker, StorageUnavailable
 
@@ -79,6 +92,15 @@ def violates(env: Env) -> None:
     with env.history.call("main", "messages.post", "q", count=1):
         pass
     ensure(False, "MSG-001", "two ids for one message")
+
+
+def sees_what_cannot_be(env: Env) -> None:
+    """It sees two operations that cannot both be right, among many."""
+    for number in range(30):
+        with env.history.call("main", "messages.post", f"q{number}"):
+            pass
+    history = env.history.operations
+    raise Violation("MSG-001", "both at once", history, history[20:30:5])
 
 
 def violates_fifo(env: Env) -> None:
@@ -159,6 +181,19 @@ def test_failed() -> None:
     assert [operation.name for operation in result.history] == ["messages.post"]
     assert result.reproduce == "zaqar-conformance run faulty --only=violates --seed=7"
     assert report.exit_code == 1
+
+
+def test_what_cannot_all_be_right_is_marked_and_shown_first() -> None:
+    result = result_of(make(sees_what_cannot_be))
+    assert (len(result.history), result.offending) == (30, (20, 25))
+    console = Console(width=120, color_system=None, highlight=False)
+    with console.capture() as capture:
+        print_failure(console, result, load())
+    marked = [
+        line.split('"queue": ')[1].split(",")[0] for line in capture.get().splitlines() if line.startswith("  > ")
+    ]
+    assert marked == ['"q20"', '"q25"']
+    assert capture.get().count('"messages.post"') == 12
 
 
 def test_an_error_that_leaves_the_driver_is_its_failure_and_secrets_are_hidden() -> None:

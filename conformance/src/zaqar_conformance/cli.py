@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from zaqar_conformance.check import Check
 from zaqar_conformance.checks import all_checks
@@ -158,6 +159,7 @@ def _run(console: Console, arguments: argparse.Namespace) -> int:
     print_report(console, report)
     if arguments.report:
         _write(arguments.report, report)
+        console.print(f"for people: [bold]{escape(str(arguments.report / 'report.html'))}[/]", soft_wrap=True)
     return report.exit_code
 
 

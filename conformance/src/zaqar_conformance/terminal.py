@@ -103,7 +103,7 @@ def print_failure(console: Console, result: CheckResult, contract: Contract) -> 
     console.print(f"  seen: {escape(result.message)}", soft_wrap=True)
     if result.history:
         console.print(f"  history ({len(result.history)} operations; all are in the report):")
-        console.print(escape(_first_lines(result.history)), soft_wrap=True)
+        console.print(escape(_telling_lines(result.history, result.offending)), soft_wrap=True)
     if result.details:
         console.print(escape(result.details.rstrip()), soft_wrap=True)
     console.print(f"  to do: {advice(result.outcome, result.requirement, contract)}", soft_wrap=True)
@@ -159,9 +159,13 @@ def _print_missing(console: Console, report: Report) -> None:
         console.print(f"  {method} ({waiting} for it; next: {escape(first.reproduce)})", soft_wrap=True)
 
 
-def _first_lines(history: tuple[Operation, ...]) -> str:
-    text = to_lines(history[:_HISTORY_LINES])
-    return "".join(f"    {line[:300]}\n" for line in text.splitlines()).rstrip()
+def _telling_lines(history: tuple[Operation, ...], offending: tuple[int, ...]) -> str:
+    """The operations that cannot all be right, marked, and the first of the others."""
+    others = [index for index in range(len(history)) if index not in offending]
+    shown = sorted([*offending, *others][:_HISTORY_LINES])
+    lines = to_lines(history[index] for index in shown).splitlines()
+    marked = zip(shown, lines, strict=True)
+    return "\n".join(f"  {'>' if index in offending else ' '} {line[:300]}" for index, line in marked)
 
 
 def _section(requirements: tuple[str, ...]) -> str:

@@ -560,3 +560,27 @@ class TestDeletedFromClaims:
     )
     def test_bad(self, history: list[Operation]) -> None:
         assert len(judge.deleted_from_claims([POSTED, *history])) == 1
+
+
+@pytest.mark.parametrize(
+    ("judgement", "history", "offending"),
+    [
+        (judge.claimed_twice, [POSTED, claim(2, 3, "A", "a"), claim(4, 5, "B", "a"), release(6, 7, "B")], [1, 2]),
+        (judge.claimed_and_popped, [POSTED, claim(2, 3, "A", "a"), pop(4, 5, "a")], [1, 2]),
+        (judge.deleted_from_claims, [POSTED, claim(2, 3, "A", "a"), delete(4, 5, "a")], [1, 2]),
+        (judge.told_none, [POSTED, claim(2, 3, None)], [1]),
+        (judge.claimed_out_of_order, [POSTED, post(2, 3, "d"), claim(4, 5, "A", "d")], [2]),
+        (judge.resurrected, [POSTED, delete(2, 3, "a"), get(4, 5, "a"), get(6, 7, "b")], [1, 2]),
+        (judge.torn, [POSTED, page(2, 3, "a", "b")], [1]),
+        (judge.listed_out_of_order, [POSTED, page(2, 3, "b", "a", "c")], [1]),
+    ],
+)
+def test_a_finding_says_which_operations_cannot_all_be_right(
+    judgement: Any, history: list[Operation], offending: list[int]
+) -> None:
+    finding = judgement(history)[0]
+    assert [id(each) for each in finding.offending] == [id(history[index]) for index in offending]
+    assert {id(each) for each in finding.offending} < {id(each) for each in finding.operations}
+    with pytest.raises(Violation) as raised:
+        judge.demand("MSG-001", [finding])
+    assert raised.value.offending == finding.offending

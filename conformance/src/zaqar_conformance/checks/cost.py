@@ -29,6 +29,8 @@ _PATIENCE = 60.0
 """Seconds: after that, what is not clear stays undecided."""
 _NAMES = 1000
 """So many are tried; of a cluster's servers each has its share of them."""
+_GLANCE = 10.0
+"""Seconds: the most that is spent on a depth for the report alone."""
 _EXPIRY = 5.0
 """Seconds: the life of what is to expire; most backends fill a queue in that time."""
 _COUNTS = 5
@@ -219,11 +221,11 @@ def _compare(env: Env, state: str, work: Round, queues: Queues) -> None:
     trips = _round_trips(env, work, queues)
     measured = {depth: _Measured() for depth, _ in reversed(deeper)}
     said = f"{env.depth:,} {state} ahead, times the cost with {_SHALLOW}"
-    deadline = time.monotonic() + _PATIENCE
     try:
         for depth, queue in reversed(deeper):
-            _measure(env, work, (queue, shallow), measured[depth], _LOOKS[0], deadline)
+            _measure(env, work, (queue, shallow), measured[depth], _LOOKS[0], time.monotonic() + _GLANCE)
         judge_round_trips(trips, env.depth)
+        deadline = time.monotonic() + _PATIENCE
         for rounds in _LOOKS:
             _measure(env, work, (deeper[-1][1], shallow), measured[env.depth], rounds, deadline)
             if _is_clear(said, measured[env.depth], rounds):

@@ -70,7 +70,7 @@ class RedisTarget(_Target):
         return f"redis://127.0.0.1:{server.port}/0"
 
     def proxied(self, uri: str) -> tuple[Proxy, str]:
-        [server] = self._started()
+        [server] = self.started()
         proxy = Proxy(server.port)
         return proxy, f"redis://127.0.0.1:{proxy.port}/0"
 

@@ -150,10 +150,12 @@ def test_a_run_that_says_nothing_is_not_compared(
 
 def test_a_report_of_the_first_schema_is_read(told: ReportData, tmp_path: Path) -> None:
     old = copy.deepcopy(told) | {"schema_version": 1}
+    del old["quick"]
     for check in old["checks"]:
         del check["offending"], check["costs"]
     (tmp_path / "old.json").write_text(json.dumps(old), "utf-8")
     found = read(tmp_path / "old.json")
+    assert found["quick"] is False
     assert found["checks"][0]["costs"] == found["checks"][0]["offending"] == []
     assert "memory" in report_page(found)
 

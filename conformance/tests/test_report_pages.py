@@ -270,6 +270,7 @@ def test_any_depths_can_be_drawn(depths: list[int]) -> None:
         (1, {}, "zaqar contract 1: failed"),
         (3, {}, "zaqar contract 1: no verdict"),
         (0, {"profile": "data", "only": ["<&>"]}, "zaqar contract 1: passed (profile data, only <&>)"),
+        (0, {"quick": True}, "zaqar contract 1: passed (quick)"),
     ],
 )
 def test_a_badge_says_contract_verdict_and_scope(

@@ -74,6 +74,7 @@ def run(
         target=target.name,
         profile=profile,
         only=tuple(only),
+        quick=quick,
         seed=session.seed,
         depth=session.depth,
         command=session.command(

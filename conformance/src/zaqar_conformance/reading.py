@@ -45,13 +45,13 @@ def read(path: Path) -> ReportData:
 
 
 def _from_first(data: ReportData) -> ReportData:
-    """The first schema had no costs, and did not say where in a history the fault shows."""
+    """The first schema had no costs, and said neither where in a history the fault shows nor that a run was quick."""
     checks = data.get("checks")
     for check in checks if isinstance(checks, list) else ():
         if isinstance(check, dict):
             check.setdefault("offending", [])
             check.setdefault("costs", [])
-    return {**data, "schema_version": SCHEMA_VERSION}
+    return {"quick": False, **data, "schema_version": SCHEMA_VERSION}
 
 
 @cache

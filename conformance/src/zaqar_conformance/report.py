@@ -81,12 +81,16 @@ class CapabilityResult:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole of a run. Times: ``started`` as ISO 8601 in UTC, ``seconds`` the run's length. Holds no secret."""
+    """The whole of a run. Times: ``started`` as ISO 8601 in UTC, ``seconds`` the run's length. Holds no secret.
+
+    ``quick``: what takes long was left out.
+    """
 
     contract: int
     target: str
     profile: str
     only: tuple[str, ...]
+    quick: bool
     seed: str
     depth: int
     command: str

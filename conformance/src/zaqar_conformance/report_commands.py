@@ -106,7 +106,7 @@ def _diff(console: Console, arguments: argparse.Namespace) -> int:
         if not report["checks"]:
             raise UnusableReport(f"{path} is of a run that ran nothing; run {report['command']}")
     old, new = reports
-    for name in ("contract", "target", "profile", "only"):
+    for name in ("contract", "target", "profile", "quick", "only"):
         if old[name] != new[name]:
             console.print(f"[yellow]note[/] {name}: {escape(_shown(old[name]))} → {escape(_shown(new[name]))}")
     found = difference(old, new)

@@ -21,6 +21,7 @@ class Overall:
 def overall(report: Mapping[str, Any]) -> Overall:
     """The verdict on a report, as its JSON has it."""
     scope = [] if report["profile"] == "full" else [f"profile {report['profile']}"]
+    scope += ["quick"] if report["quick"] else []
     scope += [f"only {each}" for each in report["only"]]
     return Overall(_WORDS[report["exit_code"]], _sentence(report), ", ".join(scope))
 

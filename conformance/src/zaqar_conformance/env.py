@@ -38,6 +38,7 @@ class Env:
         self.project = f"conformance-{new_id()}"
         self.settings: dict[str, Any] = {
             "uri": uri,
+            "control": target.control,
             "project": self.project,
             "metadata_ttl": 0,
             "timeout": CALL_TIMEOUT,

@@ -46,6 +46,8 @@ class Target(ABC):
     """A check that takes longer, in seconds, is given up."""
     known_failures: ClassVar[Path | None] = None
     """The ``known_failures.toml`` of the driver, if something is known to fail."""
+    control: str | None = None
+    """For a driver that keeps no records: the URI of another backend's control plane, known once it is started."""
 
     @abstractmethod
     def start(self, workspace: Path) -> str:

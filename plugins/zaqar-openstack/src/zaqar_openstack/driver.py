@@ -46,7 +46,9 @@ class OpenStackDriver(Driver):
         """``timeout`` becomes the time-out of one command, which OpenStack Zaqar tries several times."""
         settings = settings_of(uri, timeout=timeout)
         with opening(str(uri)):
-            return cls(Peer.make(settings))
+            driver = cls(Peer.make(settings))
+            driver.ping()  # its driver for Swift has not asked anybody yet
+        return driver
 
     @property
     def capabilities(self) -> frozenset[Capability]:

@@ -26,7 +26,7 @@ _UNREACHABLE: Final = (
 
 @contextmanager
 def opening(where: str) -> Iterator[None]:
-    """Raise ``StorageUnavailable``, or ``IncompatibleStorage`` if it is something else, that its drivers cannot open."""
+    """Raise ``StorageUnavailable``, or ``IncompatibleStorage`` where the datastore answers and is not to its liking."""
     try:
         yield
     except ZaqarError:

@@ -15,7 +15,7 @@ from zaqar_openstack.shapes import all_stored, client_uuid, document, stored
 
 _REASONS: Final[Mapping[type[Exception], Refusal]] = {
     theirs.ClaimDoesNotExist: Refusal.CLAIM_DOES_NOT_EXIST,
-    theirs.MessageNotClaimed: Refusal.CLAIM_DOES_NOT_MATCH,
+    theirs.MessageNotClaimed: Refusal.CLAIM_DOES_NOT_EXIST,  # "is no longer claimed": it looks at no claim
     theirs.MessageNotClaimedBy: Refusal.CLAIM_DOES_NOT_MATCH,
     theirs.MessageIsClaimed: Refusal.MESSAGE_IS_CLAIMED,
 }

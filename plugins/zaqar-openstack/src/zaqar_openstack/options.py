@@ -75,7 +75,9 @@ def _swift(uri: Uri, timeout: float) -> Settings:
     if not (uri.username and uri.password and uri.path.strip("/")):
         raise InvalidUri(f"{uri} lacks user, password or project; write openstack+swift://user:password@/project")
     if "@" in options.management:
-        raise InvalidOption("option management has an '@', and would show a password; write host:port of a Redis server")
+        raise InvalidOption(
+            "option management has an '@', and would show a password; write host:port of a Redis server"
+        )
     return {
         ("drivers", "message_store"): "swift",
         ("drivers", "management_store"): "redis",

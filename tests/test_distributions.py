@@ -20,7 +20,18 @@ def read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text("utf-8"))
 
 
+def in_noxfile(name: str) -> Any:
+    """The value of a constant."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
+    [value] = [
+        part.value for part in tree.body if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == name
+    ]
+    return ast.literal_eval(value)
+
+
 PROJECTS = {folder: read(folder / "pyproject.toml")["project"] for folder in FOLDERS}
+APART = [ROOT / folder for folder in in_noxfile("APART").values()]
+"""Those that have a session of their own, and are not installed in this one."""
 VERSIONS = {project["name"]: Version(project["version"]) for project in PROJECTS.values()}
 
 each_distribution = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -62,7 +73,7 @@ def test_dependencies_have_a_lowest_version_and_an_end(folder: Path) -> None:
         assert VERSIONS.get(requirement.name, next(iter(requirement.specifier)).version) in requirement.specifier, text
 
 
-@each_distribution
+@pytest.mark.parametrize("folder", [each for each in FOLDERS if each not in APART], ids=lambda folder: folder.name)
 def test_entry_points_can_be_loaded(folder: Path) -> None:
     for group, named in PROJECTS[folder].get("entry-points", {}).items():
         installed = {entry.name: entry for entry in entry_points(group=group)}
@@ -72,18 +83,15 @@ def test_entry_points_can_be_loaded(folder: Path) -> None:
 
 
 def test_nox_knows_every_distribution() -> None:
-    names = {str(folder.relative_to(ROOT)) for folder in FOLDERS}
-    tree = ast.parse((ROOT / "noxfile.py").read_text("utf-8"))
-    [value] = [
-        part.value
-        for part in tree.body
-        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "DISTRIBUTIONS"
-    ]
-    assert set(ast.literal_eval(value)) == names
+    assert {ROOT / each for each in in_noxfile("DISTRIBUTIONS")} == set(FOLDERS)
+    targets = {target: ROOT / folder for target, folder in in_noxfile("APART").items()}
+    for target, folder in targets.items():
+        assert target in PROJECTS[folder]["entry-points"]["zaqar_conformance.targets"]
 
 
 def test_coverage_and_import_contracts_know_every_package() -> None:
-    packages = {path.parent.name for folder in FOLDERS for path in folder.glob("src/*/__init__.py")}
+    packages = {path.parent.name: folder for folder in FOLDERS for path in folder.glob("src/*/__init__.py")}
     tool = read(ROOT / "pyproject.toml")["tool"]
-    assert set(tool["coverage"]["run"]["source_pkgs"]) == packages
-    assert set(tool["importlinter"]["root_packages"]) == packages
+    here = {package for package, folder in packages.items() if folder not in APART}
+    assert set(tool["coverage"]["run"]["source_pkgs"]) == here
+    assert set(tool["importlinter"]["root_packages"]) == set(packages)

@@ -17,7 +17,7 @@ from zaqar_conformance.history import Operation
 from zaqar_conformance.processes import Worker
 from zaqar_conformance.recorder import Recorder
 from zaqar_core import Capability, Storage
-from zaqar_core.errors import ClaimDoesNotExist, NotPermitted
+from zaqar_core.errors import ClaimDoesNotExist, NotPermitted, Unsupported
 
 T = TypeVar("T")
 
@@ -93,8 +93,7 @@ class Busy:
         left = [each for each in held.ids if each not in some]
         choice = self._rng.random()
         if choice < 0.25:
-            self._recorder.release(self._queue, held.claim_id, message_ids=some)
-            self._keep(held, left)
+            self._release_some(held, some, left)
         elif choice < 0.45:
             ttl = self._ttl()
             self._recorder.update(self._queue, held.claim_id, ttl=ttl)
@@ -107,6 +106,14 @@ class Busy:
             self._keep(held, left)
         else:
             self._recorder.bulk_delete(self._queue, held.ids, claim_ids=[held.claim_id])
+
+    def _release_some(self, held: _Held, some: list[str], left: list[str]) -> None:
+        try:
+            self._recorder.release(self._queue, held.claim_id, message_ids=some)
+        except Unsupported:  # what it lacks is found elsewhere; what else it does is to be seen here
+            self._release_all(held)
+        else:
+            self._keep(held, left)
 
     def _keep(self, held: _Held, left: list[str]) -> None:
         """Come back to the rest later; or, now and then, leave it to the claim's end."""

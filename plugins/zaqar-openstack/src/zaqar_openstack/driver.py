@@ -8,11 +8,12 @@ from typing import ClassVar, Final, Self
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
 from zaqar_core.errors import StorageUnavailable
+from zaqar_core.limits import Limits
 from zaqar_core.uri import Uri
 from zaqar_openstack.claims import OpenStackClaims
 from zaqar_openstack.errors import opening, reading, writing
 from zaqar_openstack.messages import OpenStackMessages
-from zaqar_openstack.options import settings_of
+from zaqar_openstack.options import limits_of, settings_of
 from zaqar_openstack.peer import Peer
 
 OFFERED: Final = frozenset({Capability.CLAIMS, Capability.DELAY, Capability.POP, Capability.MULTI_PROCESS})
@@ -36,17 +37,18 @@ class OpenStackDriver(Driver):
     messages: OpenStackMessages
     claims: OpenStackClaims
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, limits: Limits | None) -> None:
         self._peer = peer
+        self.limits = limits
         self.messages = OpenStackMessages(peer)
         self.claims = OpenStackClaims(peer)
 
     @classmethod
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
         """``timeout`` becomes the time-out of one command, which OpenStack Zaqar tries several times."""
-        settings = settings_of(uri, timeout=timeout)
+        settings, limits = settings_of(uri, timeout=timeout), limits_of(uri)
         with opening(str(uri)):
-            driver = cls(Peer.make(settings))
+            driver = cls(Peer.make(settings), limits)
             driver.ping()  # its driver for Swift has not asked anybody yet
         return driver
 

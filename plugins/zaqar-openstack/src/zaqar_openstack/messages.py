@@ -53,14 +53,14 @@ class OpenStackMessages(MessageController):
         include_claimed: bool,
         include_delayed: bool,
     ) -> StoredPage:
-        """It does not say whether more follows: as in its API, there may be until a page is empty."""
+        """It does not say whether more follows: a full page says so here."""
         name, project = named(queue)
         with reading("list"):
             try:
                 results = self._peer.messages.list(
                     name,
                     project=project,
-                    marker=marker or None,
+                    marker=marker or "",  # with None it fails where claimed messages are included
                     limit=limit,
                     echo=exclude_client is None,
                     client_uuid=None if exclude_client is None else client_uuid(exclude_client),
@@ -69,7 +69,7 @@ class OpenStackMessages(MessageController):
                 )
                 items = all_stored(next(results))
                 # It has a marker only for a page that is not empty.
-                return StoredPage(items, next(results) if items else marker or "", more=bool(items))
+                return StoredPage(items, next(results) if items else marker or "", more=len(items) == limit)
             except theirs.QueueDoesNotExist:
                 return StoredPage([], marker or "", more=False)
 

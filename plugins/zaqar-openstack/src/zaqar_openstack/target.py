@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -23,7 +23,6 @@ from zaqar_conformance.target import Target, TargetError
 ENVIRONMENT: Final = "ZAQAR_REDIS_SERVER"
 """The environment variable that names the server program to use."""
 _PROGRAMS: Final = ("redis-server", "valkey-server")
-_OPTIONS: Final = "max_reconnect_attempts=3&reconnect_sleep=0.1"
 
 
 class OpenStackRedisTarget(Target):
@@ -31,6 +30,8 @@ class OpenStackRedisTarget(Target):
 
     name = "openstack-redis"
     scheme = "openstack+redis"
+    depth = 5_000  # Its cost grows so steeply that so many show it; with 100 000 one listing takes 13 s.
+    options: ClassVar[str] = "max_reconnect_attempts=3&reconnect_sleep=0.1"
 
     def __init__(self) -> None:
         self._server: Server | None = None
@@ -40,7 +41,7 @@ class OpenStackRedisTarget(Target):
             self._server = _server(workspace / "redis")
             self.control = f"sqlite:///{workspace}/control.db"
         self._server.start()
-        return f"openstack+redis://127.0.0.1:{self._server.port}/0?{_OPTIONS}"
+        return f"openstack+redis://127.0.0.1:{self._server.port}/0?{self.options}"
 
     def stop(self) -> None:
         if self._server is not None:
@@ -59,7 +60,7 @@ class OpenStackRedisTarget(Target):
         self._started().resume()
 
     def unreachable_uri(self) -> str:
-        return f"openstack+redis://127.0.0.1:{free_port()}/0?{_OPTIONS}"
+        return f"openstack+redis://127.0.0.1:{free_port()}/0?{self.options}"
 
     def traced_pids(self) -> Sequence[int]:
         pid = self._started().pid
@@ -69,6 +70,13 @@ class OpenStackRedisTarget(Target):
         if self._server is None:
             raise TargetError(f"the target {self.name} was not started")
         return self._server
+
+
+class OpenStackRedisSmallTarget(OpenStackRedisTarget):
+    """The same with small posts, so that what comes after one of thousands is seen too."""
+
+    name = "openstack-redis-small"
+    options = f"{OpenStackRedisTarget.options}&max_messages_per_post=1000"
 
 
 def _server(folder: Path) -> Server:

@@ -1,0 +1,77 @@
+"""Checks of what is left when a time is long over, waited for and not measured.
+
+The others look at the very moment; here a backend that counts whole seconds is seen too, and what it forgets later.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from zaqar_conformance.check import check, ensure_equal, ensure_raises
+from zaqar_conformance.checks._support import BRIEF, LONG, elapse, ids_of, listed, post, see_fetched, see_stats, take
+from zaqar_conformance.env import Env
+from zaqar_core.errors import ClaimDoesNotExist
+
+_LATER = 2.1
+"""Seconds: after that, what was to last for ``BRIEF`` is over by a clock of whole seconds too, rounded up."""
+
+
+@check("CLM-015", "STA-001")
+def long_ended_claims_are_none(env: Env) -> None:
+    """Long after a claim's end its messages are counted as free, and reading, renewing or releasing it harms nothing."""
+    queue = env.queue()
+    ids = post(env, queue, 3)
+    old, _ = take(env, queue, 2, ttl=BRIEF)
+    elapse(env, _LATER)
+    see_stats(env, queue, "STA-001", "3 messages, long after the end of a claim of 2", free=3)
+    for what, call in (
+        ("get", partial(env.storage.claims.get, queue, old)),
+        ("update", partial(env.storage.claims.update, queue, old)),
+        ("delete of a message with it", partial(env.storage.messages.delete, queue, ids[0], claim_id=old)),
+    ):
+        ensure_raises(ClaimDoesNotExist, "CLM-015", f"{what}, long after the claim's end", call)
+    env.storage.claims.delete(queue, old)
+    claim = env.storage.claims.create(queue, ttl=LONG, limit=3)
+    ensure_equal(ids_of(claim.messages), ids, "CLM-004", "messages claimed long after the end of another claim")
+
+
+@check("CLM-006", "CLM-007", "CLM-013")
+def claimed_messages_are_there_long_after_their_ttl(env: Env) -> None:
+    """Long after its own ttl a claimed message is fetched, shown by its claim, and active again after the release."""
+    queue = env.queue()
+    ids = post(env, queue, 1, ttl=BRIEF) + post(env, queue, 1)
+    claim, _ = take(env, queue, 2, ttl=LONG)
+    elapse(env, _LATER)
+    what = f"messages with a ttl of {BRIEF:g} and {LONG:g} s, claimed for {LONG:g} s, {_LATER:g} s later"
+    see_fetched(env, queue, ids, ids, "CLM-006", what)
+    ensure_equal(ids_of(env.storage.claims.get(queue, claim).messages), ids, "CLM-006", f"{what}, shown by the claim")
+    env.storage.claims.update(queue, claim, ttl=LONG)
+    env.storage.claims.delete(queue, claim)
+    ensure_equal(ids_of(listed(env, queue)), ids, "CLM-007", f"{what}, released and listed")
+
+
+@check("MSG-010", "STA-001")
+def long_expired_messages_are_not_counted(env: Env) -> None:
+    """Long after their end messages are neither counted nor shown first, before and after ``gc``."""
+    queue = env.queue()
+    post(env, queue, 3, ttl=BRIEF)
+    live = post(env, queue, 2)
+    post(env, queue, 3, ttl=BRIEF)
+    elapse(env, _LATER)
+    for state in ("long after", "long after, and after gc"):
+        see_stats(env, queue, "MSG-010", f"2 messages, 6 having expired {state}", free=2)
+        first, newest = (env.storage.messages.first(queue, newest=last).id for last in (False, True))
+        ensure_equal([first, newest], live, "MSG-010", f"first and newest of 2 messages, 6 having expired {state}")
+        env.storage.gc()
+
+
+@check("MSG-011", "CLM-001")
+def thousands_of_long_expired_messages_wedge_no_claim(env: Env) -> None:
+    """With thousands long expired at the head, a claim takes what lives behind them."""
+    queue = env.queue()
+    many = 9_000
+    post(env, queue, many, ttl=BRIEF)
+    live = post(env, queue, 3)
+    elapse(env, _LATER)
+    claim = env.storage.claims.create(queue, ttl=LONG, limit=10)
+    ensure_equal(ids_of(claim.messages), live, "MSG-011", f"messages claimed behind {many} long expired")

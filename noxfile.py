@@ -26,7 +26,10 @@ DISTRIBUTIONS = (
     "plugins/zaqar-sqlite",
     "plugins/zaqar-zstd",
 )
-APART = {"openstack-redis": "plugins/zaqar-openstack"}
+APART = {
+    "openstack-redis": "plugins/zaqar-openstack",
+    "openstack-redis-small": "plugins/zaqar-openstack",
+}
 """Other people's drivers: targets that the suite finds at fault, and that bring much, each with its distribution.
 
 It is installed for its target alone, and tested there; ``check`` lints it and checks its types.
@@ -179,11 +182,13 @@ def run_apart(session: nox.Session, target: str) -> None:
     """The suite on somebody else's driver: what it finds there is no failure, but not to find it is."""
     report = f"reports/{target}"
     install(session, "redis-servers", "apart-tests", apart=APART[target])
+    program = "from zaqar_redis.target import find_program; print(find_program())"
+    env = {"ZAQAR_REDIS_SERVER": str(session.run("python", "-c", program, silent=True)).strip()}
     command = ("zaqar-conformance", "run", target, "--profile", "data", "--report", report, *session.posargs)
-    session.run(*command, success_codes=[0, 1])
+    session.run(*command, env=env, success_codes=[0, 1])
     if not session.posargs:
-        found = {"ZAQAR_REPORT": str(ROOT / report / "report.json")}
-        session.run("pytest", "-W", "default", f"{APART[target]}/tests", env=found)  # what others are warned of
+        env["ZAQAR_REPORT"] = str(ROOT / report / "report.json")
+        session.run("pytest", "-W", "default", f"{APART[target]}/tests", env=env)  # the warnings are others'
 
 
 def run_lint(session: nox.Session) -> None:

@@ -82,7 +82,10 @@ class OpenStackRedisSmallTarget(OpenStackRedisTarget):
 def _server(folder: Path) -> Server:
     program = os.environ.get(ENVIRONMENT) or next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if program is None:
-        raise TargetError("no Redis server was found; install redis-server or valkey-server so that it is on the PATH")
+        raise TargetError(
+            f"no Redis server was found; install redis-server or valkey-server so that it is on the PATH, or name one in "
+            f"{ENVIRONMENT}"
+        )
 
     def command(port: int) -> Sequence[str]:
         settings = ("--save", "", "--appendonly", "yes", "--appendfsync", "no")

@@ -83,8 +83,8 @@ def _server(folder: Path) -> Server:
     program = os.environ.get(ENVIRONMENT) or next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if program is None:
         raise TargetError(
-            f"no Redis server was found; install redis-server or valkey-server so that it is on the PATH, or name one in "
-            f"{ENVIRONMENT}"
+            f"no Redis server was found; install redis-server or valkey-server so that it is on the PATH, "
+            f"or name one in {ENVIRONMENT}"
         )
 
     def command(port: int) -> Sequence[str]:

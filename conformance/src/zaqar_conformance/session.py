@@ -180,9 +180,7 @@ class Session:
         health: Any = {}
         # What is not written yet says every check that needs it: that is the report an author starts from.
         self.capabilities = frozenset(Capability)
-        with suppress(NotImplementedError), connect(
-            self._server.uri, control=self._target.control
-        ) as storage:
+        with suppress(NotImplementedError), connect(self._server.uri, control=self._target.control) as storage:
             self.capabilities = storage.capabilities
             health = storage.health()
         self.environment = {

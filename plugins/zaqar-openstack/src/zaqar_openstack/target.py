@@ -17,15 +17,16 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from zaqar_conformance.proxy import Proxy
 from zaqar_conformance.servers import Server, free_port
-from zaqar_conformance.target import Target, TargetError
+from zaqar_conformance.target import ServerTarget, TargetError
 
 ENVIRONMENT: Final = "ZAQAR_REDIS_SERVER"
 """The environment variable that names the server program to use."""
 _PROGRAMS: Final = ("redis-server", "valkey-server")
 
 
-class OpenStackRedisTarget(Target):
+class OpenStackRedisTarget(ServerTarget):
     """One server, which appends each change to a file; queues are registered in an SQLite file beside it."""
 
     name = "openstack-redis"
@@ -33,43 +34,24 @@ class OpenStackRedisTarget(Target):
     depth = 5_000  # Its cost grows so steeply that so many show it; with 100 000 one listing takes 13 s.
     options: ClassVar[str] = "max_reconnect_attempts=3&reconnect_sleep=0.1"
 
-    def __init__(self) -> None:
-        self._server: Server | None = None
-
     def start(self, workspace: Path) -> str:
-        if self._server is None:
-            self._server = _server(workspace / "redis")
+        if not self.servers:
+            self.servers = [_server(workspace / "redis")]
             self.control = f"sqlite:///{workspace}/control.db"
-        self._server.start()
-        return f"openstack+redis://127.0.0.1:{self._server.port}/0?{self.options}"
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.kill()
-
-    def kill(self) -> None:
-        self._started().kill()
-
-    def restart(self) -> None:
-        self._started().restart()
-
-    def pause(self) -> None:
-        self._started().pause()
-
-    def resume(self) -> None:
-        self._started().resume()
+        [server] = self.servers
+        server.start()
+        return self._uri(server.port)
 
     def unreachable_uri(self) -> str:
-        return f"openstack+redis://127.0.0.1:{free_port()}/0?{self.options}"
+        return self._uri(free_port())
 
-    def traced_pids(self) -> Sequence[int]:
-        pid = self._started().pid
-        return [] if pid is None else [pid]
+    def proxied(self, uri: str) -> tuple[Proxy, str]:
+        [server] = self.started()
+        proxy = Proxy(server.port)
+        return proxy, self._uri(proxy.port)
 
-    def _started(self) -> Server:
-        if self._server is None:
-            raise TargetError(f"the target {self.name} was not started")
-        return self._server
+    def _uri(self, port: int) -> str:
+        return f"openstack+redis://127.0.0.1:{port}/0?{self.options}"
 
 
 class OpenStackRedisSmallTarget(OpenStackRedisTarget):

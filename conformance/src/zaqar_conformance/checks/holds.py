@@ -41,7 +41,7 @@ def what_is_delayed_behind_free_messages_is_not_claimed(env: Env) -> None:
     ensure_equal(ids_of(claim.messages), [free], "MSG-027", "claimed with limit=4 of a free message and 3 delayed ones")
 
 
-@check("POP-004")
+@check("POP-004", thorough=True)
 def pops_that_may_fail_give_nothing_twice(env: Env) -> None:
     """Eight clients pop a long queue, whatever errors they meet: no message is given to two of them."""
     queue = env.queue()

@@ -24,7 +24,7 @@ _MESSAGES = 6
 _LIMIT = 2
 
 
-@check("FAI-012", destructive=True)
+@check("FAI-012", destructive=True, thorough=True)
 def what_was_not_answered_happened_at_most_once(env: Env) -> None:
     """While the datastore stands still now and then, each post, claim and pop is done once, or not at all."""
     posted = env.queue("posted")

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from zaqar_conformance.servers import Server
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import EncodedMessage, QueueKey, Space
-from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
+from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
 from zaqar_redis.driver import RedisDriver
-from zaqar_redis.target import RedisSentinelTarget, plain_client, wait_until
+from zaqar_redis.target import RedisSentinelTarget, find_program, plain_client, sentinel_server, wait_until
 
 
 def opened(uri: str, *, timeout: float = 10, connect_timeout: float = 10) -> RedisDriver:
@@ -83,15 +84,45 @@ def test_a_promoted_replica_is_found_in_the_midst_of_work(
 
 def test_sentinels_that_know_nothing_or_are_gone(sentinel: RedisSentinelTarget, tmp_path: Path) -> None:
     uri = sentinel.start(tmp_path)
-    for wrong in (uri.replace("/main/", "/other/"), sentinel.unreachable_uri()):
-        began = time.monotonic()
-        with pytest.raises(StorageUnavailable):
-            opened(wrong, connect_timeout=1)
-        assert time.monotonic() - began < 2
+    with pytest.raises(InvalidUri, match=r"no primary 'other'.*SENTINEL MASTERS"):
+        opened(uri.replace("/main/", "/other/"))
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailable, match=r"the Sentinel 127\.0\.0\.1:.*cannot be reached"):
+        opened(sentinel.unreachable_uri(), connect_timeout=1)
+    assert time.monotonic() - began < 2
     [host] = [uri.partition("://")[2].partition("/")[0]]
     gone = sentinel.unreachable_uri().partition("://")[2].partition("/")[0]
     with closing(opened(f"redis+sentinel://{gone},{host}/main/0")) as driver:
         driver.ping()
+
+
+def test_sentinels_that_ask_for_a_password(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    primary = start_server("--appendonly", "yes", "--appendfsync", "always")
+    sentinel = sentinel_server(find_program(), tmp_path / "sentinel", primary.port)
+    sentinel.start()
+    try:
+        with closing(plain_client(sentinel.port)) as client:
+            client.execute_command("ACL", "SETUSER", "asker", "on", ">right", "+@all")
+            client.execute_command("ACL", "SETUSER", "default", "off")
+        uri = f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0?sentinel_username=asker&sentinel_password="
+        for wrong in (f"{uri}mistaken", f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0"):
+            began = time.monotonic()
+            with pytest.raises(StorageUnavailable, match="sentinel_password") as caught:
+                opened(wrong)
+            assert "mistaken" not in str(caught.value)
+            assert time.monotonic() - began < 5  # trying again would not help
+        with closing(opened(f"{uri}right")) as driver:
+            # There may be a replica that is only away just now.
+            assert {Capability.PERSISTENT, Capability.DURABILITY}.isdisjoint(driver.capabilities)
+    finally:
+        sentinel.kill()
+
+
+def test_what_is_no_sentinel(server: Server) -> None:
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailable, match=r"no Sentinel.*unknown command"):
+        opened(f"redis+sentinel://127.0.0.1:{server.port}/main/0")
+    assert time.monotonic() - began < 5
 
 
 def test_a_failover_in_the_middle_of_a_claim(sentinel: RedisSentinelTarget, tmp_path: Path, queue: QueueKey) -> None:

@@ -6,8 +6,6 @@ from functools import partial
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from zaqar_core.uri import Uri
 from zaqar_redis.connections import RedisConnection
@@ -26,18 +24,18 @@ def topology(uri: Uri, options: Options) -> Topology:
         "db": place.database,
         **tls,
     }
-    make = partial(_make, redis.SSLConnection if place.tls else redis.Connection, settings)
+    kind = redis.SSLConnection if place.tls else redis.Connection
+    make = partial(_make, kind, settings)
     if place.kind == "cluster":
         return Cluster(make, place.addresses, limit=options.max_connections)
     if place.kind == "sentinel":
         asking = {
             "username": options.sentinel_username or None,
             "password": options.sentinel_password or None,
-            "retry": Retry(NoBackoff(), 0),
-            "ssl": place.tls,
             **tls,
         }
-        return Sentinels(make, place.addresses, place.service, asking, limit=options.max_connections)
+        ask = partial(_make, kind, asking)
+        return Sentinels(make, ask, place.addresses, place.service, limit=options.max_connections)
     return OneServer(make, place.addresses[0], limit=options.max_connections)
 
 

@@ -76,7 +76,9 @@ class RedisDriver(Driver):
         except BaseException:
             server.close()
             raise
-        return cls(Queues(server, options.prefix), cls.possible_capabilities - facts.missing(found))
+        return cls(
+            Queues(server, options.prefix), cls.possible_capabilities - facts.missing(found, promotes=server.promotes)
+        )
 
     @property
     def capabilities(self) -> frozenset[Capability]:

@@ -80,9 +80,10 @@ def _read(server: Server, on: Connections, deadline: float) -> Facts:
     return facts
 
 
-def missing(servers: Sequence[Facts]) -> frozenset[Capability]:
-    """The guarantees that servers set up like this cannot keep."""
-    return frozenset[Capability]().union(*map(_missing, servers))
+def missing(servers: Sequence[Facts], *, promotes: bool) -> frozenset[Capability]:
+    """The guarantees that servers set up like this cannot keep. ``promotes``: whether another may take over."""
+    lost = {Capability.PERSISTENT, Capability.DURABILITY} if promotes else set[Capability]()
+    return frozenset(lost.union(*map(_missing, servers)))
 
 
 def _missing(facts: Facts) -> set[Capability]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final, Literal
 
@@ -49,7 +49,7 @@ class Options:
     max_connections: int = 64
     database: int = 0
     sentinel_username: str = ""
-    sentinel_password: str = ""
+    sentinel_password: str = field(default="", repr=False)
     tls_ca: str = ""
     tls_cert: str = ""
     tls_key: str = ""
@@ -97,10 +97,10 @@ class Place:
 def options_of(uri: Uri) -> Options:
     """Raises ``InvalidOption``."""
     options = read_options(Options, uri)
-    for field in fields(options):
-        schemes = _ONLY.get(field.name, (uri.scheme,))
-        if field.name in uri.options and uri.scheme not in schemes:
-            raise InvalidOption(f"option {field.name} is for {' and '.join(schemes)}; leave it out of {uri.scheme}://")
+    for option in fields(options):
+        schemes = _ONLY.get(option.name, (uri.scheme,))
+        if option.name in uri.options and uri.scheme not in schemes:
+            raise InvalidOption(f"option {option.name} is for {' and '.join(schemes)}; leave it out of {uri.scheme}://")
     for name in ("tls_ca", "tls_cert", "tls_key"):
         path = getattr(options, name)
         if path and not Path(path).is_file():

@@ -26,6 +26,7 @@ class Server:
         self._topology = topology
         self.timeout = timeout
         self.clustered = topology.declares_keys
+        self.promotes = topology.promotes
 
     def deadline(self) -> float:
         """The moment, by ``time.monotonic()``, at which an operation that begins now must have ended."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import redis.exceptions as theirs
 from redis.crc import key_slot
-from redis.sentinel import Sentinel
 
-from zaqar_core.errors import InvalidUri, StorageUnavailable
+from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageUnavailable
 from zaqar_redis.connections import Connections, RedisConnection
-from zaqar_redis.errors import NoCluster, NotConnected, NotThisServer
+from zaqar_redis.errors import NoCluster, NotConnected, NotThisServer, TryAgain
 from zaqar_redis.options import Address
 
 Make = Callable[[Address], RedisConnection]
@@ -25,6 +25,8 @@ class Topology(ABC):
 
     declares_keys = False
     """Whether the servers have to be told all keys of a script."""
+    promotes = False
+    """Whether another server, which may lack what was acknowledged, takes over when one is gone."""
 
     @abstractmethod
     def connections(self, key: str, deadline: float) -> Connections:
@@ -47,7 +49,7 @@ class OneServer(Topology):
     """A server that has everything."""
 
     def __init__(self, make: Make, address: Address, *, limit: int) -> None:
-        self._connections = Connections(lambda _: make(address), str(address), limit=limit)
+        self._connections = Connections(partial(_to, make, address), str(address), limit=limit)
 
     def connections(self, key: str, deadline: float) -> Connections:
         return self._connections
@@ -62,16 +64,17 @@ class OneServer(Topology):
 class Sentinels(Topology):
     """The server that Sentinels say is the primary, asked whenever a connection is made.
 
-    ``settings``: redis-py's, for connections to the Sentinels.
+    ``ask`` makes a connection to a Sentinel.
     """
 
-    def __init__(
-        self, make: Make, sentinels: Sequence[Address], service: str, settings: dict[str, Any], *, limit: int
-    ) -> None:
+    promotes = True
+
+    def __init__(self, make: Make, ask: Make, sentinels: Sequence[Address], service: str, *, limit: int) -> None:
         self._make = make
-        self._sentinels = sentinels
+        self._sentinels = [
+            Connections(partial(_to, ask, each), f"the Sentinel {each}", limit=limit) for each in sentinels
+        ]
         self._service = service
-        self._settings = settings
         self._connections = Connections(self._connect, f"the primary {service!r}", limit=limit, check=_ensure_primary)
 
     def connections(self, key: str, deadline: float) -> Connections:
@@ -85,22 +88,37 @@ class Sentinels(Topology):
         return True
 
     def close(self) -> None:
-        self._connections.close()
+        for each in [*self._sentinels, self._connections]:
+            each.close()
 
     def _connect(self, deadline: float) -> RedisConnection:
-        """To the primary as it is now. Raises redis-py's errors."""
-        share = max(0.05, (deadline - time.monotonic()) / (len(self._sentinels) + 1))
-        make: Any = Sentinel  # redis-py's is not typed
-        asked = make(
-            [(each.host, each.port) for each in self._sentinels],
-            sentinel_kwargs={**self._settings, "socket_timeout": share, "socket_connect_timeout": share},
-        )
-        try:
-            host, port = asked.discover_master(self._service)
-        finally:
-            for client in asked.sentinels:
-                client.close()
-        return self._make(Address(host, port))
+        """To the primary as it is now."""
+        failures: list[StorageUnavailable] = []
+        for left, sentinel in zip(range(len(self._sentinels), 0, -1), self._sentinels, strict=True):
+            share = time.monotonic() + max(0.05, (deadline - time.monotonic()) / (left + 1))
+            try:
+                found = sentinel.execute("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, deadline=share)
+            except StorageUnavailable as error:
+                failures.append(error)
+                continue
+            finally:
+                sentinel.forget()  # it is seldom asked
+            if found is not None:
+                host, port = found
+                return self._make(Address(host.decode(), int(port)))
+        if not failures:
+            raise InvalidUri(
+                f"the Sentinels know no primary {self._service!r}; write a name that SENTINEL MASTERS lists"
+            )
+        passing = any(isinstance(each, TryAgain | NotConnected | OutcomeUnknown) for each in failures)
+        raise (NotConnected if passing else StorageUnavailable)(
+            f"no Sentinel says which server is the primary {self._service!r}; check the URI, and the options "
+            f"sentinel_username and sentinel_password. Nothing was done. The last one: {failures[-1]}"
+        ) from failures[-1]
+
+
+def _to(make: Make, address: Address, deadline: float) -> RedisConnection:
+    return make(address)
 
 
 def _ensure_primary(connection: RedisConnection) -> None:
@@ -147,7 +165,7 @@ class Cluster(Topology):
     def _pool(self, address: Address) -> Connections:
         pool = self._pools.get(address)
         if pool is None:
-            fresh = Connections(lambda _: self._make(address), str(address), limit=self._limit)
+            fresh = Connections(partial(_to, self._make, address), str(address), limit=self._limit)
             pool = self._pools.setdefault(address, fresh)
         if self._closed:
             pool.close()

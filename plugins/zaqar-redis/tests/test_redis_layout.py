@@ -96,8 +96,9 @@ def test_gc_leaves_what_is_not_its_own(client: redis.Redis, open_driver: Callabl
     prefix = f"x{new_id()}"
     for key in (f"{prefix}:q:{{a/b}}:unknown", f"{prefix}:other", f"{prefix}", f"{prefix}:q:{{a/b}}"):
         client.set(key, "1")
+    client.set(f"{prefix}:".encode() + b"\xff", "1")
     open_driver(prefix=prefix).gc()
-    assert len(client.keys(f"{prefix}*")) == 5  # and the layout's
+    assert len(client.keys(f"{prefix}*")) == 6  # and the layout's
 
 
 def test_prefixes_are_stores_of_their_own(open_driver: Callable[..., RedisDriver], queue: QueueKey) -> None:

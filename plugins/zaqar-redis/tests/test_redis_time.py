@@ -57,6 +57,18 @@ def test_time_stands_still_until_the_clock_has_caught_up(
     assert driver.messages.stats(queue).total == 0
 
 
+def test_a_claim_is_never_younger_than_new(client: redis.Redis, driver: RedisDriver, queue: QueueKey) -> None:
+    post(driver, queue)
+    claim = str(driver.claims.create(queue, ttl=60, grace=0, limit=1).id)
+    key = f"{queue_stem('zaqar', queue)}:claims"
+    facts: Any = client.hget(key, claim)
+    count, began, *rest = facts.split(b":")
+    client.hset(key, claim, b":".join([count, b"%d" % (int(began) + MINUTE), *rest]))  # as if the clock had gone back
+    found = driver.claims.get(queue, claim)
+    assert found is not None
+    assert found.age == 0
+
+
 def test_a_delay_that_was_seen_to_be_over_stays_over(client: redis.Redis, driver: RedisDriver, queue: QueueKey) -> None:
     [first] = post(driver, queue, 1, delay=0.1)
     time.sleep(0.15)

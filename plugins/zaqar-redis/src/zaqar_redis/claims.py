@@ -44,7 +44,8 @@ class RedisClaims(ClaimController):
         facts, ids, holders, bodies = found
         claim = claim_of(facts)
         messages = messages_of(now, ids, holders, [facts] * len(ids), bodies)
-        return StoredClaim(claim_id, claim.ttl / 1_000_000, (now - claim.began) / 1_000_000, messages)
+        age = max(0, now - claim.began) / 1_000_000  # the clock may have gone back since
+        return StoredClaim(claim_id, claim.ttl / 1_000_000, age, messages)
 
     def update(self, queue: QueueKey, claim_id: str, *, ttl: float, grace: float) -> bool:
         return is_id(claim_id) and bool(self._queues.run(scripts.RENEW, queue, claim_id, to_us(ttl), to_us(grace)))

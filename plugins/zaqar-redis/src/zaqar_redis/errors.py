@@ -106,6 +106,10 @@ def refused(error: Exception, where: str) -> StorageError:
         )
     if "cluster support disabled" in said:
         return NoCluster(f"the server is no node of a cluster; write redis:// or rediss://. {text}")
+    if "DB index" in said:
+        return StorageUnavailable(
+            f"the server has no database of this number; its setting databases counts them. {text}"
+        )
     if code == "WRONGTYPE":
         return IncompatibleStorage(f"a key of this driver holds something else; choose another prefix. {text}")
     if code in _REMEDIES:

@@ -27,7 +27,7 @@ def _all_of(queues: Queues, server: Connections, deadline: float) -> int:
             "SCAN", cursor, "MATCH", f"{queues.prefix}:*", "COUNT", _KEYS_A_STEP, on=server, deadline=deadline
         )
         for key in keys:
-            removed += _sweep(queues, key.decode(), deadline)
+            removed += _sweep(queues, key.decode("utf-8", "replace"), deadline)
         if cursor == b"0":
             break
     return removed

@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from redis.crc import key_slot
 
+from zaqar_conformance.servers import free_port
 from zaqar_conformance.target import TargetError
 from zaqar_core.contract import EncodedMessage, QueueKey, Space, new_id
 from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
 from zaqar_redis import target as target_module
 from zaqar_redis.driver import RedisDriver
+from zaqar_redis.options import Address
 from zaqar_redis.target import RedisClusterTarget, plain_client
+from zaqar_redis.topology import Cluster
 from zaqar_redis.units import queue_stem, space_stem
 
 
@@ -255,6 +259,24 @@ def test_a_node_that_is_gone_takes_its_queues_along_alone(cluster: RedisClusterT
         victim.resume()
     cluster._wait()
     assert [clustered.messages.stats(queue).total for queue in queues] == [1] * 30
+
+
+def test_who_knew_the_slots_is_asked_first(cluster: RedisClusterTarget, tmp_path: Path) -> None:
+    """A server that answers nobody keeps queues of others waiting once, not whenever the slots are asked for."""
+    cluster.start(tmp_path)
+    gone, there = (Address("127.0.0.1", port) for port in (free_port(), cluster.started()[0].port))
+    connected = []
+
+    def make(address: Address) -> Any:
+        connected.append(address)
+        kind: Any = redis.Connection  # redis-py's are not typed
+        return kind(host=address.host, port=address.port)
+
+    topology = Cluster(make, [gone, there], limit=1)
+    for _ in range(3):
+        assert len(topology.primaries(time.monotonic() + 10)) == 3
+    topology.close()
+    assert connected == [gone, there]
 
 
 def test_one_server_of_a_cluster_is_not_enough(cluster: RedisClusterTarget, tmp_path: Path) -> None:

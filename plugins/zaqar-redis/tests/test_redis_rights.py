@@ -18,15 +18,7 @@ from zaqar_redis.driver import RedisDriver
 from zaqar_redis.target import RedisClusterTarget, RedisSentinelTarget, RedisTarget, plain_client
 
 RIGHTS: Final = [
-    "+@read",
-    "+@write",
-    "+@connection",
-    "-@dangerous",
-    "+eval",
-    "+evalsha",
-    "+time",
-    "+info",
-    "+config|get",
+    *("+@read", "+@write", "+@connection", "-@dangerous", "+eval", "+evalsha", "+time", "+info", "+config|get"),
 ]
 BEHIND_SENTINELS: Final = ["+role"]
 IN_A_CLUSTER: Final = ["+cluster|slots"]

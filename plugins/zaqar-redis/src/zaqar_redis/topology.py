@@ -140,6 +140,7 @@ class Cluster(Topology):
         self._limit = limit
         self._pools: dict[Address, Connections] = {}
         self._slots: Sequence[Address | None] = ()
+        self._answered: Sequence[Address] = ()
         self._closed = False
 
     def connections(self, key: str, deadline: float) -> Connections:
@@ -172,8 +173,8 @@ class Cluster(Topology):
         return pool
 
     def _learn(self, deadline: float) -> Sequence[Address | None]:
-        """Ask one server after the other which has which slots."""
-        known = list(dict.fromkeys([*self._pools, *self._seeds]))
+        """Ask one server after the other which has which slots, the one that knew it last time first."""
+        known = list(dict.fromkeys([*self._answered, *self._pools, *self._seeds]))
         failure: StorageUnavailable | None = None
         for left, address in zip(range(len(known), 0, -1), known, strict=True):
             share = time.monotonic() + max(0.05, (deadline - time.monotonic()) / left)
@@ -184,6 +185,7 @@ class Cluster(Topology):
             except StorageUnavailable as error:
                 failure = error
                 continue
+            self._answered = [address]
             self._slots = _slots_of(reply, address)
             return self._slots
         raise NotConnected(f"no server of the cluster answers, the last one: {failure}") from failure

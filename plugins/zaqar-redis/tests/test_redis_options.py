@@ -5,6 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from zaqar_core.errors import InvalidOption, InvalidUri
 from zaqar_core.uri import Uri
@@ -84,9 +91,31 @@ def test_files_of_tls(tmp_path: Path) -> None:
     for option in ("tls_cert", "tls_key"):
         with pytest.raises(InvalidOption, match="both"):
             options_of(Uri.parse("rediss://a", {option: str(path)}))
-    text = str(path)
-    options = options_of(Uri.parse(f"rediss://a?tls_cert={text}&tls_key={text}&tls_verify=false&tls_ca={text}"))
-    assert options == Options(tls_cert=text, tls_key=text, tls_verify=False, tls_ca=text)
+    with pytest.raises(InvalidOption, match=r"tls_ca=.*no certificate"):
+        options_of(Uri.parse(f"rediss://a?tls_ca={path}"))
+    authority = trustme.CA()
+    one, other = authority.issue_cert("one"), authority.issue_cert("other")
+    ca, cert, key, others = (str(tmp_path / name) for name in ("ca.pem", "cert.pem", "key.pem", "others.pem"))
+    authority.cert_pem.write_to_path(ca)
+    one.cert_chain_pems[0].write_to_path(cert)
+    one.private_key_pem.write_to_path(key)
+    other.private_key_pem.write_to_path(others)
+    for wrong in (others, cert, str(path)):
+        with pytest.raises(InvalidOption, match=r"tls_cert=.*belong together"):
+            options_of(Uri.parse(f"rediss://a?tls_cert={cert}&tls_key={wrong}"))
+    options = options_of(Uri.parse(f"rediss://a?tls_cert={cert}&tls_key={key}&tls_verify=false&tls_ca={ca}"))
+    assert options == Options(tls_cert=cert, tls_key=key, tls_verify=False, tls_ca=ca)
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    one = trustme.CA().issue_cert("one")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    one.cert_chain_pems[0].write_to_path(str(cert))
+    plain = load_pem_private_key(one.private_key_pem.bytes(), None)
+    locked = BestAvailableEncryption(b"passphrase")
+    key.write_bytes(plain.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked))
+    with pytest.raises(InvalidOption, match="unencrypted"):
+        options_of(Uri.parse(f"rediss://a?tls_cert={cert}&tls_key={key}"))
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,10 @@ def not_connected(error: Exception, where: str) -> StorageError:
     """What to raise ``from error`` where no connection was made."""
     if isinstance(error, REPLIES):
         return refused(error, where)
-    return NotConnected(
-        f"{where} cannot be reached; check that the server runs, and the URI. Nothing was done. {error}"
-    )
+    remedy = "cannot be reached; check that the server runs, and the URI"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        remedy = "shows a certificate that is not trusted; name its authority with tls_ca, or correct the URI's host"
+    return NotConnected(f"{where} {remedy}. Nothing was done. {error}")
 
 
 def not_sent(error: Exception, where: str) -> StorageError:

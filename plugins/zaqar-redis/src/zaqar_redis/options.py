@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -101,13 +102,33 @@ def options_of(uri: Uri) -> Options:
         schemes = _ONLY.get(option.name, (uri.scheme,))
         if option.name in uri.options and uri.scheme not in schemes:
             raise InvalidOption(f"option {option.name} is for {' and '.join(schemes)}; leave it out of {uri.scheme}://")
+    _check_files(options)
+    return options
+
+
+def _check_files(options: Options) -> None:
     for name in ("tls_ca", "tls_cert", "tls_key"):
         path = getattr(options, name)
         if path and not Path(path).is_file():
             raise InvalidOption(f"option {name}={path!r} is no file; write the path of a PEM file")
     if bool(options.tls_cert) != bool(options.tls_key):
         raise InvalidOption("of the options tls_cert and tls_key only one is given; give both, or none")
-    return options
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if options.tls_ca:
+            context.load_verify_locations(options.tls_ca)
+    except OSError as error:
+        raise InvalidOption(
+            f"option tls_ca={options.tls_ca!r} holds no certificate that can be read; write the path of a PEM file"
+        ) from error
+    try:
+        if options.tls_cert:
+            context.load_cert_chain(options.tls_cert, options.tls_key, password="")  # or it would ask the terminal
+    except OSError as error:
+        raise InvalidOption(
+            f"options tls_cert={options.tls_cert!r} and tls_key={options.tls_key!r} hold no certificate and its "
+            "unencrypted key; write the paths of PEM files that belong together"
+        ) from error
 
 
 def place_of(uri: Uri, options: Options) -> Place:

@@ -41,13 +41,19 @@ class ReferenceDriver(Driver):
         Capability.MULTI_PROCESS,
     }
 
+    state_class: ClassVar[type[State]] = State
+    """What it is made of; mutants put another class into one of these four places."""
+    messages_class: ClassVar[type[ReferenceMessages]] = ReferenceMessages
+    claims_class: ClassVar[type[ReferenceClaims]] = ReferenceClaims
+    records_class: ClassVar[type[ReferenceRecords]] = ReferenceRecords
+
     without: frozenset[Capability] = frozenset()
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.messages = ReferenceMessages(state)
-        self.claims = ReferenceClaims(state)
-        self.records = ReferenceRecords(state)
+        self.messages = self.messages_class(state)
+        self.claims = self.claims_class(state)
+        self.records = self.records_class(state)
 
     @classmethod
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
@@ -59,7 +65,7 @@ class ReferenceDriver(Driver):
                 raise StorageUnavailable(
                     f"no store {uri.hosts!r} in this process; open it with create=true first"
                 ) from (KeyError(uri.hosts))
-            driver = cls(_stores.setdefault(uri.hosts, State()))
+            driver = cls(_stores.setdefault(uri.hosts, cls.state_class()))
         driver.without = frozenset(map(_capability, filter(None, options.without.split(","))))
         return driver
 
@@ -75,6 +81,12 @@ class ReferenceDriver(Driver):
 
     def close(self) -> None:
         """Nothing to let go of; the store stays for others in the process."""
+
+
+def forget(store: str) -> None:
+    """Let a store go, with all that it holds."""
+    with _stores_lock:
+        _stores.pop(store, None)
 
 
 def _capability(name: str) -> Capability:

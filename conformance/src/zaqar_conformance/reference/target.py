@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zaqar_conformance.reference.driver import forget
 from zaqar_conformance.target import Target
 from zaqar_core.contract import Driver, new_id
 
@@ -18,16 +19,20 @@ class MemoryTarget(Target):
     depth = 2_000  # It looks at every message each time.
 
     def __init__(self) -> None:
-        self._uri = f"memory://{new_id()}"
+        self._store = new_id()
 
     def start(self, workspace: Path) -> str:
-        return self._uri
+        return self.uri(self._store)
 
     def stop(self) -> None:
-        """The store goes with the process."""
+        forget(self._store)
 
     def durability_gaps(self, driver: Driver) -> list[str]:
         return ["it writes to no disk"]
 
     def unreachable_uri(self) -> str:
-        return f"memory://{new_id()}?create=false"
+        return self.uri(new_id(), "create=false")
+
+    def uri(self, store: str, *options: str) -> str:
+        """Where a store of that name is, or would be."""
+        return f"memory://{store}" + ("?" + "&".join(options) if options else "")

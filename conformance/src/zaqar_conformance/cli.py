@@ -21,6 +21,7 @@ from zaqar_conformance.checks import all_checks
 from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
+from zaqar_conformance.mutants import command as mutants
 from zaqar_conformance.pages import report_page
 from zaqar_conformance.reading import UnusableReport
 from zaqar_conformance.report import Report
@@ -46,6 +47,19 @@ class NoReport(Exception):
     """The directory of ``--report`` cannot be made; the cause is chained."""
 
 
+_USAGE = (
+    UnknownTarget,
+    NothingMatches,
+    KnownFailuresError,
+    InvalidUri,
+    NoReport,
+    ScaffoldError,
+    UnusableReport,
+    CannotWrite,
+    mutants.NoSuchMutant,
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with these arguments (those of the process if None); returns the exit code."""
     parser = _parser()
@@ -63,16 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exception(error.__cause__)
         _complain(error)
         return 3
-    except (
-        UnknownTarget,
-        NothingMatches,
-        KnownFailuresError,
-        InvalidUri,
-        NoReport,
-        ScaffoldError,
-        UnusableReport,
-        CannotWrite,
-    ) as error:
+    except _USAGE as error:
         _complain(error)
         return 2
 
@@ -135,6 +140,15 @@ def _parser() -> argparse.ArgumentParser:
     init_parser.add_argument("--directory", type=Path, metavar="DIR", help="where to put it (default: here)")
     init_parser.set_defaults(command=_init)
     add_report_commands(commands)
+
+    mutants_parser = commands.add_parser(
+        "mutants",
+        help="try the suite itself on wrong drivers",
+        description="Run wrong drivers through the checks that name what they break, and print which caught them.",
+        epilog="exit code 1: a mutant was not caught by such a check in 19 of 20 runs, or a right driver was not clean",
+    )
+    mutants.add_arguments(mutants_parser)
+    mutants_parser.set_defaults(command=mutants.run_command)
     return parser
 
 

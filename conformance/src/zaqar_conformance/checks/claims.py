@@ -136,11 +136,10 @@ def as_long_as_messages_are_left_no_claim_is_empty(env: Env) -> None:
     ids = post(env, queue, 20)
     see_listed(env, queue, ids, "CLM-001", f"20 messages behind {many} claimed ones")
     taken: list[str] = []
-    while len(taken) <= 20:
+    for _ in range(len(ids) + 1):
         claim = env.storage.claims.create(queue, limit=1)
-        if claim.id is None:
-            break
         taken += ids_of(claim.messages)
+    ensure_equal(claim.id, None, "CLM-002", "the id of the claim after those of all 20 messages")
     ensure_equal(taken, ids, "CLM-002", f"claimed one by one, until None, behind {many} claimed messages")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 from zaqar_conformance.check import Violation, check, ensure, ensure_equal
@@ -13,6 +14,8 @@ from zaqar_conformance.processes import ChildProcess
 from zaqar_core import Capability
 from zaqar_core.errors import PoolInUse
 
+_MOMENTS = (0.001, 0.005, 0.03)
+"""Seconds in which calls of quick and of slow backends are done."""
 _HERE = "zaqar_conformance.checks._control_clients"
 _NAMES = 16
 
@@ -93,7 +96,7 @@ def killed_clients_leave_no_entry_of_a_pool_that_is_gone(env: Env) -> None:
         env.note("not tried with processes: the driver does not declare MULTI_PROCESS")
         return
     with control_plane(env) as plane:
-        for number in range(3):
+        for number in range(4):
             pools = [plane.pool() for _ in range(2)]
             work = f"{_HERE}:churn_until_killed"
             names = [f"r{number}-{index}" for index in range(2)]
@@ -105,6 +108,7 @@ def killed_clients_leave_no_entry_of_a_pool_that_is_gone(env: Env) -> None:
                 told: dict[str, list[str]] = {}
                 for child in env.rng.sample([deleter, one, other], 3):
                     _hear(env, child, told, env.rng.randint(4, 60))
+                    time.sleep(env.rng.choice(_MOMENTS) * env.rng.random())  # it has only just begun the next call
                     child.kill()
                 for child in (deleter, one, other):
                     _hear(env, child, told, None)

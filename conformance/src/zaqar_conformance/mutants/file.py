@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from zaqar_conformance.reference import ReferenceDriver
+from zaqar_conformance.reference.driver import ReferenceDriver, undeclared
 from zaqar_conformance.reference.state import QueueState, State
 from zaqar_conformance.target import Target
 from zaqar_core import Capability
@@ -201,7 +201,7 @@ class FileDriver(ReferenceDriver):
         with state.lock:
             driver = cls(state)
         state.timeout = timeout
-        driver.without = frozenset(Capability[name] for name in options.without.split(",") if name)
+        driver.without = undeclared(options.without)
         return driver
 
     def health(self) -> Mapping[str, object]:

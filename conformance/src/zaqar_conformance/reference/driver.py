@@ -66,7 +66,7 @@ class ReferenceDriver(Driver):
                     f"no store {uri.hosts!r} in this process; open it with create=true first"
                 ) from (KeyError(uri.hosts))
             driver = cls(_stores.setdefault(uri.hosts, cls.state_class()))
-        driver.without = frozenset(map(_capability, filter(None, options.without.split(","))))
+        driver.without = undeclared(options.without)
         return driver
 
     @property
@@ -87,6 +87,11 @@ def forget(store: str) -> None:
     """Let a store go, with all that it holds."""
     with _stores_lock:
         _stores.pop(store, None)
+
+
+def undeclared(names: str) -> frozenset[Capability]:
+    """The capabilities that the option ``without`` names. Raises ``InvalidOption``."""
+    return frozenset(map(_capability, filter(None, names.split(","))))
 
 
 def _capability(name: str) -> Capability:

@@ -1,0 +1,82 @@
+"""``zaqar-conformance mutants``: run the zoo, print the kill table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from rich.console import Console
+
+from zaqar_conformance.mutants.table import Row, markdown, print_table
+from zaqar_conformance.mutants.trial import try_all
+from zaqar_conformance.mutants.zoo import Mutant, all_mutants, controls
+from zaqar_conformance.target import find_target, target_names
+
+
+class NoSuchMutant(ValueError):
+    """A name on the command line is of no mutant, control, requirement or target."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Teach a parser the arguments of the command."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mutants, requirements, or both, with * as in file names")
+    parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run each so many times")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="in so many processes at once")
+    parser.add_argument(
+        "--control",
+        action="append",
+        metavar="TARGET",
+        help="an installed target that has to be found clean; may be repeated (without names: memory)",
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
+
+
+def run_command(console: Console, arguments: argparse.Namespace) -> int:
+    """Run the command; its exit code. Raises ``NoSuchMutant``, ``UnknownTarget``."""
+    chosen = choose(arguments.names)
+    if arguments.list:
+        for mutant in chosen:
+            console.print(f"{mutant.name} [cyan]{' '.join(mutant.requirements)}[/] {mutant.defect}", soft_wrap=True)
+        return 0
+    targets = arguments.control if arguments.control is not None else ([] if arguments.names else ["memory"])
+    for name in targets:
+        find_target(name)
+    rows = {each.name: Row(each.name, each.defect, each.requirements) for each in chosen}
+    rows |= {name: Row(name, "the target of that name, in every check but those that measure", ()) for name in targets}
+    # The longest first, and each once before any twice.
+    jobs = [(name, name in targets) for _ in range(arguments.repeat) for name in [*targets, *(e.name for e in chosen)]]
+    began = datetime.now(UTC)
+    for trial in try_all(jobs, arguments.jobs):
+        rows[trial.name].trials.append(trial)
+        if not trial.right:
+            console.print(f"[red]{trial.name}[/] went wrong in run {len(rows[trial.name].trials)}", soft_wrap=True)
+    print_table(console, list(rows.values()))
+    seconds = (datetime.now(UTC) - began).total_seconds()
+    mutants = [row for row in rows.values() if row.requirements]
+    caught = sum(row.enough for row in mutants)
+    clean = sum(row.enough for row in rows.values()) - caught
+    console.print(f"{caught} of {len(mutants)} mutants caught, {clean} of {len(rows) - len(mutants)} controls clean, {seconds:.0f} s")
+    if arguments.markdown:
+        where = f"Python {platform.python_version()}, {os.cpu_count()} processors, {seconds / 60:.0f} minutes"
+        arguments.markdown.write_text(markdown(rows.values(), f"{began:%d %B %Y}", where), "utf-8")
+    return 0 if all(row.enough for row in rows.values()) else 1
+
+
+def choose(names: Sequence[str]) -> list[Mutant]:
+    """The mutants and controls that are so named, or break or are checked for such requirements; all if none is named."""
+    everything = [*all_mutants(), *controls()]
+    for name in names:
+        if not any(_named(each, name) for each in everything):
+            hint = f"--control {name} runs a target" if name in target_names() else "--list shows what there is"
+            raise NoSuchMutant(f"{name!r} is no mutant, and no requirement that one breaks; {hint}")
+    return [each for each in everything if not names or any(_named(each, name) for name in names)]
+
+
+def _named(mutant: Mutant, pattern: str) -> bool:
+    return any(fnmatchcase(each, pattern) for each in (mutant.name, *mutant.requirements))

@@ -1,0 +1,107 @@
+"""The kill table: how often each mutant was caught, by which checks; and that drivers that are right were found clean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from zaqar_conformance.mutants.trial import Trial
+
+ENOUGH = 0.95
+"""The share of its runs in which a mutant has to be caught: 19 of 20. A control has to be clean in each."""
+
+
+@dataclass
+class Row:
+    """All trials of one mutant, or of one control."""
+
+    name: str
+    defect: str
+    requirements: tuple[str, ...]
+    trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def right(self) -> int:
+        """In how many trials a mutant was caught for all that it breaks, or a control was clean."""
+        return sum(trial.right for trial in self.trials)
+
+    @property
+    def enough(self) -> bool:
+        """Whether those are as many as there have to be."""
+        return self.right >= len(self.trials) * (ENOUGH if self.requirements else 1)
+
+    @property
+    def checks(self) -> list[tuple[str, int]]:
+        """The checks that saw broken what the mutant breaks, and in how many trials."""
+        seen: Counter[str] = Counter()
+        for trial in self.trials:
+            seen.update({check for number in self.requirements for check in trial.caught.get(number, ())})
+        return seen.most_common()
+
+    @property
+    def wrong(self) -> str:
+        """What one of the trials that did not go as they had to said instead; "" if all did."""
+        for trial in self.trials:
+            if not trial.right:
+                others = [f"{check} saw {number}" for number, checks in trial.caught.items() for check in checks]
+                return "; ".join([*trial.errors, *others, *trial.said]) or f"nothing was seen by {trial.ran} checks"
+        return ""
+
+
+def print_table(console: Console, rows: Iterable[Row]) -> None:
+    """A line a mutant, and what went wrong below."""
+    table = Table("Mutant", "Breaks", "Caught by", "Caught", title="Mutants")
+    for row in rows:
+        color = "green" if row.enough else "red"
+        table.add_row(row.name, " ".join(row.requirements), _by(row), f"[{color}]{row.right} of {len(row.trials)}[/]")
+    console.print(table)
+    for row in rows:
+        if not row.enough:
+            kind = "not caught as it has to be" if row.requirements else "not clean"
+            console.print(f"[red]{kind}[/] {row.name}: {escape(row.defect)}", soft_wrap=True)
+            console.print(f"  seen: {escape(row.wrong[:2000])}", soft_wrap=True)
+
+
+def markdown(rows: Iterable[Row], when: str, where: str) -> str:
+    """The page ``docs/kill-table.md``."""
+    rows = list(rows)
+    mutants = [row for row in rows if row.requirements]
+    lines = [
+        "<!-- Made by `nox -s kill_table`. -->",
+        "",
+        "# Kill table",
+        "",
+        "Each [mutant](conformance.md#mutants) is a driver, or a core, with one defect. It is caught when checks that name the",
+        "requirements it breaks say that they are broken. The controls are right, and every check must find them so.",
+        "",
+        f"{when}, {where}: {len(mutants)} mutants, {sum(row.enough for row in mutants)} of them caught at least 19 times of 20.",
+        "",
+        "## Mutants",
+        "",
+        "| mutant | defect | breaks | caught | by |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.name} | {_cell(row.defect)} | {', '.join(row.requirements)} | {row.right} of {len(row.trials)} | {_by(row)} |"
+        for row in mutants
+    ]
+    lines += ["", "## Controls", "", "| driver | clean |", "|---|---|"]
+    lines += [
+        f"| {row.name}: {_cell(row.defect)} | {row.right} of {len(row.trials)} |" for row in rows if not row.requirements
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _by(row: Row, most: int = 3) -> str:
+    names = [name for name, _ in row.checks]
+    rest = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("``", "`")

@@ -13,6 +13,7 @@ from zaqar_conformance.check import Violation
 from zaqar_conformance.costs import Cost
 from zaqar_conformance.history import History
 from zaqar_conformance.processes import ChildProcess, run_processes
+from zaqar_conformance.turns import short_turns
 from zaqar_conformance.target import Target
 from zaqar_core import Capability, Storage, connect, observers
 from zaqar_core.contract import Driver, new_id
@@ -112,7 +113,10 @@ class Env:
     # --- many at once -------------------------------------------------------------------------------
 
     def threads(self, count: int, work: Callable[[int], T], *, within: float = 60.0) -> list[T]:
-        """Run ``work(0)`` to ``work(count - 1)`` in threads that start together; their results, or the first error."""
+        """Run ``work(0)`` to ``work(count - 1)`` in threads that start together; their results, or the first error.
+
+        They take turns every few operations of the interpreter, so that one is amid anything when another goes on.
+        """
         results: list[Any] = [None] * count
         errors: list[BaseException] = []
         barrier = threading.Barrier(count)
@@ -126,10 +130,11 @@ class Env:
 
         threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(count)]
         deadline = time.monotonic() + within
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        with short_turns():
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
         if errors:
             raise errors[0]
         stuck = sum(thread.is_alive() for thread in threads)

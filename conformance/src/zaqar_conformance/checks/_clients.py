@@ -16,6 +16,7 @@ from zaqar_conformance.env import Env
 from zaqar_conformance.history import Operation
 from zaqar_conformance.processes import Worker
 from zaqar_conformance.recorder import Recorder
+from zaqar_conformance.turns import short_turns
 from zaqar_core import Capability, Storage
 from zaqar_core.errors import ClaimDoesNotExist, NotPermitted, Unsupported
 
@@ -185,7 +186,7 @@ def in_threads(count: int, work: Callable[[int], T]) -> list[T]:
         barrier.wait(60.0)
         return work(index)
 
-    with ThreadPoolExecutor(count) as pool:
+    with short_turns(), ThreadPoolExecutor(count) as pool:
         return list(pool.map(run, range(count)))
 
 

@@ -1,7 +1,8 @@
-"""Mutants of the core itself, above a right driver: dead letters, pools, flavors, the catalogue, subscriptions."""
+"""Mutants of the core itself, above a right driver: bodies, dead letters, pools, flavors, the catalogue, subscriptions."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 from zaqar_conformance.mutants.pauses import round_trip
 from zaqar_conformance.mutants.zoo import Change, core_mutant, mutant
 from zaqar_conformance.reference.messages import ReferenceMessages
-from zaqar_core import catalogue, flavors, pools, subscriptions
+from zaqar_core import catalogue, encoding, flavors, pools, subscriptions
 from zaqar_core.claims import Claims
 from zaqar_core.contract import EncodedMessage, QueueKey, Record, StoredMessage
 from zaqar_core.encoding import decode
 from zaqar_core.errors import PoolInUse
 from zaqar_core.models import Pool
 
-# --- dead letters -------------------------------------------------------------------------------------------------
+# --- bodies and dead letters -------------------------------------------------------------------------------------------------
 
 
 @core_mutant("DLQ-004")
@@ -43,6 +44,23 @@ def dead_letters_have_no_dedup_ids() -> list[Change]:
         self._messages.delete(queue, [message.id for message in dead], claim_ids=[claim_id])
 
     return [(Claims, "_bury", bury)]
+
+
+@core_mutant("DLQ-001")
+def dead_letters_keep_their_own_ttl() -> list[Change]:
+    """``_dead_letter_queue_messages_ttl`` is written into the letter's record and not into its expiry."""
+    bury = Claims._bury
+
+    def bury_for_the_rest(self: Claims, *arguments: Any) -> None:
+        bury(self, *arguments[:-1], None)
+
+    return [(Claims, "_bury", bury_for_the_rest)]
+
+
+@core_mutant("INP-004")
+def nan_is_a_number() -> list[Change]:
+    """A body of NaN, or of infinities, is stored as text that is no JSON."""
+    return [(encoding, "_encoder", json.JSONEncoder(allow_nan=True)), (encoding, "_is_plain", lambda *_: True)]
 
 
 @mutant("DLQ-005")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from zaqar_conformance.mutants.pauses import round_trip
 from zaqar_conformance.mutants.zoo import mutant
 from zaqar_conformance.reference.claims import ReferenceClaims
+from zaqar_conformance.reference.driver import ReferenceDriver
 from zaqar_conformance.reference.messages import ReferenceMessages
 from zaqar_conformance.reference.state import QueueState, State
-from zaqar_core.contract import QueueKey, Refusal, StoredMessage
+from zaqar_core.contract import QueueKey, Refusal, StoredClaim, StoredMessage
 from zaqar_core.errors import MessageDoesNotExist
 from zaqar_core.models import QueueStats
 
@@ -392,3 +394,28 @@ class EndedClaimsStillCount(ReferenceMessages):
         return true
 
 
+
+
+@mutant("CLM-015", "STA-004")
+class ExpiredClaimsTripWhatMeetsThem(ReferenceDriver):
+    """Once a claim has expired, reading it and counting its queue's messages raise the client's ``TypeError``."""
+
+    class _Messages(ReferenceMessages):
+        def stats(self, queue: QueueKey) -> QueueStats:
+            _trip(self._state, queue)
+            return super().stats(queue)
+
+    class _Claims(ReferenceClaims):
+        def get(self, queue: QueueKey, claim_id: str) -> StoredClaim | None:
+            _trip(self._state, queue)
+            return super().get(queue, claim_id)
+
+    messages_class: ClassVar[type[ReferenceMessages]] = _Messages
+    claims_class: ClassVar[type[ReferenceClaims]] = _Claims
+
+
+def _trip(state: State, queue: QueueKey) -> None:
+    with state.lock:
+        held = state._queues.get(queue, QueueState())
+        if any(lease.ends <= state.now() for lease in held.leases.values()):
+            raise TypeError("unsupported operand type(s) for -: 'NoneType' and 'int'")

@@ -1,4 +1,4 @@
-"""What several modules of tests use: the driver of ``faulty/``, put on the path as an installed one is; a report."""
+"""What several modules of tests use: the driver of ``faulty/``, as if installed; a report; mutants, one a test."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from zaqar_conformance.engine import run
 from zaqar_conformance.env import Env
 from zaqar_conformance.history import Operation
 from zaqar_conformance.judge import claimed_twice, demand
+from zaqar_conformance.mutants import all_mutants
+from zaqar_conformance.mutants.trial import Trial, try_mutant
 from zaqar_conformance.reading import ReportData
 from zaqar_conformance.target import find_target
 
@@ -23,6 +25,20 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(Path(__file__).parent / "faulty")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH")))))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "trial" in metafunc.fixturenames:
+        # Some modules a file: pytest-xdist gives a file to one process.
+        names = [mutant.name for mutant in all_mutants() if mutant.theme in metafunc.module.THEMES]
+        metafunc.parametrize("trial", names, indirect=True)
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest) -> Trial:
+    """One run of the mutant; another if it was not caught, as one in twenty need not be on a busy machine."""
+    first = try_mutant(request.param)
+    return first if first.right else try_mutant(request.param)
 
 
 HOSTILE = (

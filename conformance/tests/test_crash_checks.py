@@ -1,4 +1,4 @@
-"""The checks of death, of loss of power and of fork catch the drivers that they are for, and no right one."""
+"""What the checks of death, of loss of power and of fork say of mutants, and that right drivers pass."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import pytest
 
 from zaqar_conformance.checks import _tracing, all_checks, forking
 from zaqar_conformance.engine import run
+from zaqar_conformance.mutants.zoo import find
 from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.report import CheckResult, Report, Verdict
 from zaqar_conformance.target import Target, find_target
 from zaqar_core import Capability
 
-pytestmark = pytest.mark.usefixtures("faulty")
 
-
-def target(query: str = "", **attributes: Any) -> Target:
-    base = type(find_target("filed"))
-    made: Target = type("Made", (base,), {"query": query, **attributes})()
+def target(mutant: str = "file-is-right", without: str = "", **attributes: Any) -> Target:
+    """A driver of the zoo, as a rule the right one."""
+    base = type(find(mutant).target())
+    made: Target = type("Made", (base,), {"without": without, **attributes})()
     return made
 
 
@@ -76,22 +76,23 @@ def test_a_right_driver_passes(number: str, capability: Capability | None) -> No
 
 
 @pytest.mark.parametrize(
-    ("fault", "check", "seen"),
+    ("mutant", "check", "seen"),
     [
-        ("takes", KILLED, "is lost"),
-        ("takes", VANISHED, "is lost"),
-        ("late", KILLED, "is lost"),
-        ("closes", VANISHED, "is lost"),
-        ("late", DEAD, "is lost|posted again"),
-        ("halves", DEAD, "expected all or none"),
-        ("forgets", DEAD, "was acknowledged and is not over"),
-        ("revives", DEAD, "had removed it"),
-        ("gap", DEAD, "absent"),
+        ("claims-take-away", KILLED, "is lost"),
+        ("claims-take-away", VANISHED, "is lost"),
+        ("posts-are-buffered", KILLED, "is lost"),
+        ("closing-drops-what-is-held", VANISHED, "is lost"),
+        ("posts-are-buffered", DEAD, "is lost|posted again"),
+        ("batches-die-in-the-middle", DEAD, "expected all or none"),
+        ("claims-are-in-memory", DEAD, "was acknowledged and is not over"),
+        ("deletions-are-lazy", DEAD, "had removed it"),
+        ("replace-is-delete-and-insert", DEAD, "absent"),
+        ("retries-post-twice", DEAD, "more than once"),
     ],
 )
-def test_a_driver_that_breaks_when_its_clients_die(fault: str, check: str, seen: str) -> None:
+def test_what_is_said_of_a_driver_that_breaks_when_its_clients_die(mutant: str, check: str, seen: str) -> None:
     for _ in range(3):  # whether a kill falls into the gap is a matter of chance
-        result = result_of(check, target(f"fault={fault}"))
+        result = result_of(check, find(mutant).target())
         if result.outcome is Outcome.FAILED:
             break
     assert (result.outcome, result.requirement) == (Outcome.FAILED, "FAI-006" if check == DEAD else "FAI-005")
@@ -114,13 +115,13 @@ def test_a_server_without_a_replica_is_not_promoted() -> None:
 
 
 def test_one_process_at_a_time_is_killed_where_no_more_may_work() -> None:
-    report = report_of([KILLED, DEAD], target("without=MULTI_PROCESS"))
+    report = report_of([KILLED, DEAD], target(without="MULTI_PROCESS"))
     assert [result.outcome for result in report.checks] == [Outcome.PASSED, Outcome.PASSED]
     assert "does not declare MULTI_PROCESS" in report.checks[0].notes[0]
 
 
 def test_drivers_without_features() -> None:
-    report = report_of([KILLED, VANISHED, DEAD], target("without=CLAIMS,POP,DELAY,IDEMPOTENT_POST,ATOMIC_POST"))
+    report = report_of([KILLED, VANISHED, DEAD], target(without="CLAIMS,POP,DELAY,IDEMPOTENT_POST,ATOMIC_POST"))
     assert {result.outcome for result in report.checks} == {Outcome.PASSED}
 
 
@@ -143,18 +144,18 @@ FORKED = "parent_and_child_go_on_after_a_fork"
 
 
 def test_a_driver_whose_forks_make_sessions_of_their_own() -> None:
-    assert result_of(FORKED, target("fault=speaks")).outcome is Outcome.PASSED
+    assert result_of(FORKED, target("sessions-are-made-after-a-fork")).outcome is Outcome.PASSED
 
 
 def test_a_driver_that_keeps_its_connection_over_a_fork() -> None:
-    result = result_of(FORKED, target("fault=keeps"))
+    result = result_of(FORKED, target("forks-share-a-session"))
     assert (result.outcome, result.requirement) == (Outcome.FAILED, "FAI-010")
     assert "out of turn" in result.message
 
 
 def test_a_child_that_inherits_a_lock_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forking, "CHILD_LIMIT", 1)
-    result = result_of(FORKED, target("fault=hangs"))
+    result = result_of(FORKED, target("forks-inherit-a-lock-that-is-held"))
     assert (result.outcome, result.requirement) == (Outcome.FAILED, "FAI-010")
     assert "was not done after 1 s" in result.message
     assert "__enter__" in result.message, "where it hangs"
@@ -168,12 +169,12 @@ ON_DISK = "acknowledged_work_is_on_disk_before_the_reply"
 def test_a_driver_that_does_not_synchronise() -> None:
     if not can_trace():
         pytest.skip("strace is missing, or not permitted")
-    result = result_of(ON_DISK, target("fault=nosync"))
+    result = result_of(ON_DISK, target("nothing-is-synchronised"))
     assert (result.outcome, result.requirement) == (Outcome.FAILED, "FAI-007")
     assert "messages.post returned before" in result.message
     assert "store.new" in result.message
-    for query in ("", "fault=direct"):
-        right = result_of(ON_DISK, target(query))
+    for mutant in ("file-is-right", "writes-may-be-synchronous-themselves"):
+        right = result_of(ON_DISK, target(mutant))
         assert (right.outcome, right.message) == (Outcome.PASSED, "")
         assert "14 calls" in right.notes[0]
 

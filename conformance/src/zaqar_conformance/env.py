@@ -13,8 +13,8 @@ from zaqar_conformance.check import Violation
 from zaqar_conformance.costs import Cost
 from zaqar_conformance.history import History
 from zaqar_conformance.processes import ChildProcess, run_processes
-from zaqar_conformance.turns import short_turns
 from zaqar_conformance.target import Target
+from zaqar_conformance.turns import short_turns
 from zaqar_core import Capability, Storage, connect, observers
 from zaqar_core.contract import Driver, new_id
 from zaqar_core.errors import Unsupported

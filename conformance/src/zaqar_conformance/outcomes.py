@@ -110,7 +110,7 @@ def _raised_by_suite(error: BaseException, suite: str) -> bool:
 
 
 def is_suite(module: str) -> bool:
-    """Whether a module is the suite's own (a worker's is ``__main__``); the reference driver and mutants are drivers."""
+    """Whether a module is the suite's own (a worker's is ``__main__``); the reference and mutants are drivers."""
     drivers = ("zaqar_conformance.reference", "zaqar_conformance.mutants")
     own = module.startswith("zaqar_conformance.") and not module.startswith(drivers)
     return own or module == "__main__"

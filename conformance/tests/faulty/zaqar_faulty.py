@@ -75,9 +75,7 @@ class FaultyDriver(ReferenceDriver):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        boasts = {Capability.FLAT_STATS, Capability.HIGH_THROUGHPUT} if self.options.fault == "boasts" else set()
-        without = {Capability[name] for name in self.options.without.split(",") if name}
-        return (self.possible_capabilities | boasts) - without
+        return self.possible_capabilities - {Capability[name] for name in self.options.without.split(",") if name}
 
 
 class FaultyTarget(Target):

@@ -72,7 +72,7 @@ class HealthIsNoJson(ReferenceDriver):
 class LimitsAreWiderThanTheFacades(ReferenceDriver):
     """A driver's limits allow more than the facade does."""
 
-    limits: ClassVar[Limits | None] = Limits(max_body_bytes=1 << 40)
+    limits = Limits(max_body_bytes=1 << 40)
 
 
 @mutant("CAP-004")

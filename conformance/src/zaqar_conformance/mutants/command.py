@@ -24,10 +24,14 @@ class NoSuchMutant(ValueError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Teach a parser the arguments of the command."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="mutants, requirements, or both, with * as in file names")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="mutants, requirements, or both, with * as in file names"
+    )
     parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run each so many times")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="in so many processes at once")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="in so many processes at once"
+    )
     parser.add_argument(
         "--control",
         action="append",
@@ -61,7 +65,8 @@ def run_command(console: Console, arguments: argparse.Namespace) -> int:
     mutants = [row for row in rows.values() if row.requirements]
     caught = sum(row.enough for row in mutants)
     clean = sum(row.enough for row in rows.values()) - caught
-    console.print(f"{caught} of {len(mutants)} mutants caught, {clean} of {len(rows) - len(mutants)} controls clean, {seconds:.0f} s")
+    said = f"{caught} of {len(mutants)} mutants caught, {clean} of {len(rows) - len(mutants)} controls clean"
+    console.print(f"{said}, {seconds:.0f} s")
     if arguments.markdown:
         where = f"Python {platform.python_version()}, {os.cpu_count()} processors, {seconds / 60:.0f} minutes"
         arguments.markdown.write_text(markdown(rows.values(), f"{began:%d %B %Y}", where), "utf-8")
@@ -69,7 +74,7 @@ def run_command(console: Console, arguments: argparse.Namespace) -> int:
 
 
 def choose(names: Sequence[str]) -> list[Mutant]:
-    """The mutants and controls that are so named, or break or are checked for such requirements; all if none is named."""
+    """The mutants and controls of these names, and the mutants that break these requirements; all if none is named."""
     everything = [*all_mutants(), *controls()]
     for name in names:
         if not any(_named(each, name) for each in everything):

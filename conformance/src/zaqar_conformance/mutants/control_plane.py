@@ -1,10 +1,11 @@
-"""Mutants of the core itself, above a right driver: bodies, dead letters, pools, flavors, the catalogue, subscriptions."""
+"""Mutants of the core itself: bodies, dead letters, pools, flavors, the catalogue, subscriptions."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from zaqar_conformance.mutants.pauses import round_trip
@@ -17,7 +18,7 @@ from zaqar_core.encoding import decode
 from zaqar_core.errors import PoolInUse
 from zaqar_core.models import Pool
 
-# --- bodies and dead letters -------------------------------------------------------------------------------------------------
+# --- bodies and dead letters ----------------------------------------------------------------------------------------
 
 
 @core_mutant("DLQ-004")
@@ -51,8 +52,10 @@ def dead_letters_keep_their_own_ttl() -> list[Change]:
     """``_dead_letter_queue_messages_ttl`` is written into the letter's record and not into its expiry."""
     bury = Claims._bury
 
-    def bury_for_the_rest(self: Claims, *arguments: Any) -> None:
-        bury(self, *arguments[:-1], None)
+    def bury_for_the_rest(
+        self: Claims, queue: QueueKey, claim_id: str, dead: Sequence[StoredMessage], target: QueueKey, ttl: float | None
+    ) -> None:
+        bury(self, queue, claim_id, dead, target, None)
 
     return [(Claims, "_bury", bury_for_the_rest)]
 
@@ -216,4 +219,4 @@ def subscriptions_outlive_their_queue() -> list[Change]:
 @core_mutant("SUB-003")
 def subscriptions_use_ids_again() -> list[Change]:
     """Every subscription gets the same random part."""
-    return [(subscriptions.secrets, "token_urlsafe", lambda size: "x" * 16)]
+    return [(subscriptions, "secrets", SimpleNamespace(token_urlsafe=lambda size: "x" * 16))]

@@ -350,7 +350,7 @@ class EndsHaveNoAge(ReferenceMessages):
 
 @mutant("STA-003")
 class CountsAreOfSeveralMoments(ReferenceMessages):
-    """Claimed messages are counted in one call and the rest in the next; what moves between is counted twice, or not."""
+    """Claimed messages are counted in one call and the rest in the next: what moves between counts twice, or not."""
 
     def stats(self, queue: QueueKey) -> QueueStats:
         claimed = super().stats(queue).claimed
@@ -392,8 +392,6 @@ class EndedClaimsStillCount(ReferenceMessages):
         if true.claimed < before <= true.free:
             return replace(true, claimed=before, free=true.free - before)
         return true
-
-
 
 
 @mutant("CLM-015", "STA-004")

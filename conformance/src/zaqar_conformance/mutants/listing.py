@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ class Listing(ReferenceMessages):
         with self._state.lock:
             return self.page(queue, Asked(marker, limit, exclude_client, include_claimed, include_delayed))
 
-    def found(self, queue: QueueKey, asked: Asked) -> list[Item]:
+    def found(self, queue: QueueKey, asked: Asked) -> builtins.list[Item]:
         """All that a listing from the beginning shows."""
         now = self._state.now()
         shown = self._state.queue(queue, now).by_position(

@@ -9,7 +9,7 @@ from zaqar_conformance.mutants.zoo import mutant
 from zaqar_conformance.reference.claims import ReferenceClaims
 from zaqar_conformance.reference.messages import ReferenceMessages
 from zaqar_conformance.reference.records import ReferenceRecords
-from zaqar_conformance.reference.state import QueueState, State
+from zaqar_conformance.reference.state import Item, QueueState, State
 from zaqar_core.contract import QueueKey, Record, Refusal, Space, StoredClaim, StoredMessage
 from zaqar_core.errors import StorageError
 
@@ -157,7 +157,7 @@ class GetFindsAnyId(ReferenceMessages):
             items = {item.id: item for key in list(self._state._queues) for item in self._items(key, now)}
             return [items[each].stored(now) for each in dict.fromkeys(message_ids) if each in items]
 
-    def _items(self, key: QueueKey, now: int) -> Sequence[object]:
+    def _items(self, key: QueueKey, now: int) -> Sequence[Item]:
         return list(self._state.queue(key, now).items.values())
 
 

@@ -246,7 +246,10 @@ class DedupIsTheClients(ReferenceMessages):
     """Each client has dedup ids of its own."""
 
     def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
-        mine = [each if each.dedup_id is None else each._replace(dedup_id=f"{client_id}/{each.dedup_id}") for each in messages]
+        mine = [
+            each if each.dedup_id is None else each._replace(dedup_id=f"{client_id}/{each.dedup_id}")
+            for each in messages
+        ]
         return super().post(queue, mine, client_id=client_id)
 
 

@@ -1,4 +1,4 @@
-"""The kill table: how often each mutant was caught, by which checks; and that drivers that are right were found clean."""
+"""The kill table: how often each mutant was caught, by which checks; and that right drivers were found clean."""
 
 from __future__ import annotations
 
@@ -76,23 +76,24 @@ def markdown(rows: Iterable[Row], when: str, where: str) -> str:
         "",
         "# Kill table",
         "",
-        "Each [mutant](conformance.md#mutants) is a driver, or a core, with one defect. It is caught when checks that name the",
-        "requirements it breaks say that they are broken. The controls are right, and every check must find them so.",
+        "Each [mutant](conformance.md#mutants) is a driver, or a core, with one defect. It is caught when checks that",
+        "name the requirements it breaks say that they are broken. Controls are right, and must be found so.",
         "",
-        f"{when}, {where}: {len(mutants)} mutants, {sum(row.enough for row in mutants)} of them caught at least 19 times of 20.",
+        f"{when}, {where}: {sum(row.enough for row in mutants)} of {len(mutants)} mutants caught in 19 of 20 runs.",
         "",
         "## Mutants",
         "",
         "| mutant | defect | breaks | caught | by |",
         "|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {row.name} | {_cell(row.defect)} | {', '.join(row.requirements)} | {row.right} of {len(row.trials)} | {_by(row)} |"
-        for row in mutants
-    ]
+    for row in mutants:
+        broken, caught = ", ".join(row.requirements), f"{row.right} of {len(row.trials)}"
+        lines.append(f"| {row.name} | {_cell(row.defect)} | {broken} | {caught} | {_by(row)} |")
     lines += ["", "## Controls", "", "| driver | clean |", "|---|---|"]
     lines += [
-        f"| {row.name}: {_cell(row.defect)} | {row.right} of {len(row.trials)} |" for row in rows if not row.requirements
+        f"| {row.name}: {_cell(row.defect)} | {row.right} of {len(row.trials)} |"
+        for row in rows
+        if not row.requirements
     ]
     return "\n".join([*lines, ""])
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
+from zaqar_conformance.checks import all_checks
 from zaqar_conformance.engine import run
 from zaqar_conformance.mutants.zoo import find
 from zaqar_conformance.outcomes import Outcome
+from zaqar_conformance.report import Report
 from zaqar_conformance.target import find_target
 
 APART = ("CAP-003", "STA-005")
 """What is measured, and so not asked of a control while others work."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trial:
     """One run of a mutant, or of a control.
 
@@ -45,15 +46,13 @@ def try_mutant(name: str, seed: str | None = None) -> Trial:
     """Run the mutant, or the control of the zoo, of that name once, through the checks that name what it breaks."""
     mutant = find(name)
     with mutant.applied():
-        return _run(name, mutant.requirements, mutant.target(), mutant.checked, seed)
+        return _judged(name, mutant.requirements, run(mutant.target(), only=mutant.checked, seed=seed))
 
 
-def try_target(name: str, seed: str | None = None) -> Trial:
+def try_target(name: str, seed: str | None = None, only: Sequence[str] = ()) -> Trial:
     """Run an installed target once, through every check but those that measure."""
-    from zaqar_conformance.checks import all_checks
-
     checks = [check for check in all_checks() if not set(APART) & set(check.requirements)]
-    return _run(name, (), find_target(name), (), seed, checks)
+    return _judged(name, (), run(find_target(name), only=only, seed=seed, checks=checks))
 
 
 def try_all(jobs: Sequence[tuple[str, bool]], processes: int) -> Iterator[Trial]:
@@ -64,18 +63,15 @@ def try_all(jobs: Sequence[tuple[str, bool]], processes: int) -> Iterator[Trial]
             yield done.result()
 
 
-def _run(name, required, target, only, seed, checks=None) -> Trial:
-    began = time.monotonic()
-    report = run(target, only=only, seed=seed, checks=checks)
-    trial = Trial(name, required)
-    ran = 0
+def _judged(name: str, required: tuple[str, ...], report: Report) -> Trial:
+    """What the report of a run says of a mutant."""
+    trial = Trial(name, required, seconds=report.seconds)
+    trial.ran = sum(result.outcome not in (Outcome.NOT_RUN, Outcome.UNSUPPORTED) for result in report.checks)
     for result in report.checks:
-        ran += result.outcome not in (Outcome.NOT_RUN, Outcome.UNSUPPORTED)
         if result.outcome is Outcome.ERROR:
             trial.errors.append(f"{result.name}: {result.message}")
         elif result.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED):
-            seen = [result.requirement] if result.requirement else result.requirements
-            for number in seen:
+            for number in [result.requirement] if result.requirement else result.requirements:
                 trial.caught.setdefault(number, []).append(result.name)
             trial.said.append(f"{result.name}: {result.message}")
-    return Trial(name, required, trial.caught, trial.errors, trial.said, ran, round(time.monotonic() - began, 2))
+    return trial

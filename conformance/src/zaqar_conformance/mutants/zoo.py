@@ -21,6 +21,9 @@ T = TypeVar("T", bound=type)
 Change = tuple[object, str, Any]
 """What, the name of its attribute, and what takes the attribute's place."""
 
+WITHOUT: dict[str, str] = {}
+"""The requirements that a driver must keep and that no mutant breaks, each with the reason why none can."""
+
 _PLACES = ("state_class", "messages_class", "claims_class", "records_class")
 
 
@@ -28,11 +31,12 @@ _PLACES = ("state_class", "messages_class", "claims_class", "records_class")
 class Mutant:
     """A driver that breaks every one of ``requirements``; or a control, which breaks none.
 
-    ``checked``: the requirements whose checks it is run through: of a mutant those it breaks. ``attributes``: of its
-    target. ``changes``: of the core, while it runs, instead of a driver's.
+    ``theme``: the module that it is from. ``checked``: the requirements whose checks it is run through: of a mutant
+    those it breaks. ``attributes``: of its target. ``changes``: of the core, while it runs, instead of a driver's.
     """
 
     name: str
+    theme: str
     defect: str
     requirements: tuple[str, ...]
     checked: tuple[str, ...]
@@ -89,7 +93,7 @@ def control(*checked: str, base: type[ReferenceDriver] = ReferenceDriver, **attr
 
 
 def core_mutant(*requirements: str) -> Callable[[Callable[[], list[Change]]], Callable[[], list[Change]]]:
-    """Register a function, which says what to change in the core, as a mutant: the reference driver below it is right."""
+    """Register a function, which says what to change in the core, as a mutant; the driver below is right."""
 
     def register(changes: Callable[[], list[Change]]) -> Callable[[], list[Change]]:
         _add(changes, requirements, requirements, ReferenceDriver, {}, changes)
@@ -132,7 +136,8 @@ def _add(
     defect = " ".join((defined.__doc__ or "").partition("\n\n")[0].split())
     if name in _mutants or not defect or not checked:
         raise ValueError(f"mutant {name} must have a name of its own, a docstring, and requirements")
-    _mutants[name] = Mutant(name, defect, requirements, checked, driver, attributes, changes)
+    theme = defined.__module__.rpartition(".")[2]
+    _mutants[name] = Mutant(name, theme, defect, requirements, checked, driver, attributes, changes)
 
 
 def _driver(part: type, base: type[ReferenceDriver]) -> type[Driver]:
@@ -159,5 +164,8 @@ class _FileMutantTarget(FileTarget):
     check_limit = 60.0
     mutant = ""
 
+    without = ""
+    """Capabilities that it does not declare, by comma."""
+
     def uri(self) -> str:
-        return f"mutant://{self.path}?mutant={self.mutant}"
+        return f"mutant://{self.path}?mutant={self.mutant}&without={self.without}"

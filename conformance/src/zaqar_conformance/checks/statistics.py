@@ -424,6 +424,7 @@ def the_next_statistics_show_what_expired(env: Env) -> None:
         requirement="STA-004",
         what="3 of 5 messages have a ttl of 0.15 s; 2 are counted",
     )
+    _count_before_and_after(env, lambda queue: post(env, queue, 3, ttl=BRIEF), (0, 0, 0, 0), "3 messages expired")
 
 
 @check("STA-004", "CLM-004")
@@ -442,6 +443,12 @@ def the_next_statistics_show_a_claims_end(env: Env) -> None:
         requirement="STA-004",
         what="3 of 5 messages were claimed for 0.15 s; 5 count as free",
     )
+    _count_before_and_after(
+        env,
+        lambda queue: (post(env, queue, 3), take(env, queue, 3, ttl=BRIEF)),
+        (3, 0, 0, 3),
+        "a claim of 3 messages ended",
+    )
 
 
 @check("STA-004", "MSG-027")
@@ -459,6 +466,18 @@ def the_next_statistics_show_a_delays_end(env: Env) -> None:
         requirement="STA-004",
         what="3 messages were posted with a delay of 0.15 s; 3 count as free",
     )
+    _count_before_and_after(
+        env, lambda queue: post(env, queue, 3, delay=BRIEF), (3, 0, 0, 3), "the delay of 3 messages ended"
+    )
+
+
+def _count_before_and_after(env: Env, fill: Callable[[str], object], expected: Counts, what: str) -> None:
+    """What statistics said before time changed something is not what they say after, be they the first to look."""
+    queue = env.queue()
+    fill(queue)
+    _counted(env, queue)
+    elapse(env, BRIEF)
+    ensure_equal(_counted(env, queue), expected, "STA-004", f"counts before and after {what}: those after")
 
 
 @check("STA-004")

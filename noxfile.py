@@ -123,6 +123,15 @@ def table(session: nox.Session) -> None:
 
 
 @nox.session
+def kill_table(session: nox.Session) -> None:
+    """Run every mutant, and the suite on right drivers, 20 times each, and write docs/kill-table.md. For nights."""
+    install(session, "redis-servers")
+    controls = [f"--control={target}" for target in IN_CHECK]
+    arguments = session.posargs or ["--repeat", "20", *controls, "--markdown", "docs/kill-table.md"]
+    session.run("zaqar-conformance", "mutants", *arguments)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build every distribution to dist/, then use the wheels elsewhere, with the newest and the lowest dependencies."""
     session.install(*group("build"))

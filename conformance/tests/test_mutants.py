@@ -9,7 +9,7 @@ import pytest
 from zaqar_conformance.cli import main
 from zaqar_conformance.mutants import all_mutants, controls, zoo
 from zaqar_conformance.mutants.table import Row, markdown
-from zaqar_conformance.mutants.trial import Trial, try_mutant, try_target
+from zaqar_conformance.mutants.trial import Job, Trial, try_mutant, try_target
 from zaqar_conformance.requirements import load
 
 TESTED = Path(__file__).parent.glob("test_mutants_*.py")
@@ -116,8 +116,8 @@ def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_survivor_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def see_nothing(jobs: list[tuple[str, bool]], processes: int) -> list[Trial]:
-        return [of(name, "POP-003", caught=("POP-001",)) for name, _ in jobs]
+    def see_nothing(jobs: list[Job], processes: int, seconds: float | None) -> list[Trial]:
+        return [of(job.name, "POP-003", caught=("POP-001",)) for job in jobs]
 
     monkeypatch.setattr("zaqar_conformance.mutants.command.try_all", see_nothing)
     assert main(["mutants", "pop-takes-claimed"]) == 1

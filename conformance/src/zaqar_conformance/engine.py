@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -44,12 +44,14 @@ def run(
     progress: Progress | None = None,
     checks: Iterable[Check] | None = None,
     arguments: Sequence[str] = (),
+    until: Callable[[Sequence[CheckResult]], bool] | None = None,
 ) -> Report:
     """Run the checks of ``profile``, or those that ``only`` names, and report.
 
     ``quick``: leave out what takes long.
     ``seed``: text that makes randomised checks choose the same; a fresh one if None. ``arguments``: those of the
-    command line that name the target, for the report. An interruption (``KeyboardInterrupt``) ends the run, not the
+    command line that name the target, for the report. ``until``: asked after each check whether what was found is
+    enough; the rest is not run then. An interruption (``KeyboardInterrupt``) ends the run, not the
     report. Raises ``NothingMatches``, ``CannotRun``, ``KnownFailuresError``.
     """
     everything = all_checks() if checks is None else list(checks)
@@ -66,6 +68,8 @@ def run(
                 results.append(session.run_check(check))
                 if progress:
                     progress.finished(results[-1])
+                if until and until(results):
+                    break
         except KeyboardInterrupt:
             interrupted = True
     contract = load()

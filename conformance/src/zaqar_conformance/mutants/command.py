@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from zaqar_conformance.mutants.table import Row, markdown, print_table
-from zaqar_conformance.mutants.trial import try_all
+from zaqar_conformance.mutants.trial import Job, try_all
 from zaqar_conformance.mutants.zoo import Mutant, all_mutants, controls
 from zaqar_conformance.target import find_target, target_names
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TARGET",
         help="an installed target that has to be found clean; may be repeated (without names: memory)",
     )
+    parser.add_argument("--minutes", type=float, metavar="N", help="begin nothing more after so long")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
 
 
@@ -53,13 +54,20 @@ def run_command(console: Console, arguments: argparse.Namespace) -> int:
         find_target(name)
     rows = {each.name: Row(each.name, each.defect, each.requirements) for each in chosen}
     rows |= {name: Row(name, "the target of that name, in every check but those that measure", ()) for name in targets}
-    # The longest first, and each once before any twice.
-    jobs = [(name, name in targets) for _ in range(arguments.repeat) for name in [*targets, *(e.name for e in chosen)]]
+    # The longest first, and each once before any twice; which checks see a mutant has been seen then.
+    jobs = [
+        Job(name, target=name in targets, briefly=number > 0)
+        for number in range(arguments.repeat)
+        for name in [*targets, *(each.name for each in chosen)]
+    ]
     began = datetime.now(UTC)
-    for trial in try_all(jobs, arguments.jobs):
-        rows[trial.name].trials.append(trial)
-        if not trial.right:
-            console.print(f"[red]{trial.name}[/] went wrong in run {len(rows[trial.name].trials)}", soft_wrap=True)
+    try:
+        for trial in try_all(jobs, arguments.jobs, arguments.minutes and 60 * arguments.minutes):
+            rows[trial.name].trials.append(trial)
+            if not trial.right:
+                console.print(f"[red]{trial.name}[/] went wrong in run {len(rows[trial.name].trials)}", soft_wrap=True)
+    except TimeoutError:
+        console.print(f"{arguments.minutes:g} minutes are over; what has not run by now counts for nothing")
     print_table(console, list(rows.values()))
     seconds = (datetime.now(UTC) - began).total_seconds()
     mutants = [row for row in rows.values() if row.requirements]

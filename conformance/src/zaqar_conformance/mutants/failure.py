@@ -160,12 +160,12 @@ class RetriesHaveNoEnd(_RetryingMessages):
 # --- dying --------------------------------------------------------------------------------------------------------
 
 
-@control("FAI-002", "FAI-005", "FAI-006", "FAI-007", "FAI-010", base=FileDriver)
+@control("FAI-002", "FAI-007", "FAI-010", base=FileDriver)
 class FileIsRight(FileState):
     """The reference driver in a file, for many processes."""
 
 
-@control("FAI-002", "FAI-006", "FAI-008", base=FileDriver, embedded=False, replicated=True)
+@control("FAI-002", base=FileDriver, embedded=False, replicated=True)
 class FileOfAServerIsRight(FileState):
     """The file as if a server kept it, which dies, comes back, and has a replica."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import median
 
 from rich.console import Console
 from rich.markup import escape
@@ -33,7 +34,7 @@ class Row:
     @property
     def enough(self) -> bool:
         """Whether those are as many as there have to be."""
-        return self.right >= len(self.trials) * (ENOUGH if self.requirements else 1)
+        return bool(self.trials) and self.right >= len(self.trials) * (ENOUGH if self.requirements else 1)
 
     @property
     def checks(self) -> list[tuple[str, int]]:
@@ -42,6 +43,11 @@ class Row:
         for trial in self.trials:
             seen.update({check for number in self.requirements for check in trial.caught.get(number, ())})
         return seen.most_common()
+
+    @property
+    def time(self) -> str:
+        """How many seconds a trial took at the median."""
+        return f"{median(trial.seconds for trial in self.trials):.1f}" if self.trials else ""
 
     @property
     def wrong(self) -> str:
@@ -55,10 +61,14 @@ class Row:
 
 def print_table(console: Console, rows: Iterable[Row]) -> None:
     """A line a mutant, and what went wrong below."""
-    table = Table("Mutant", "Breaks", "Caught by", "Caught", title="Mutants")
+    table = Table(title="Mutants")
+    for title in ("Mutant", "Breaks", "Caught by", "Caught", "Seconds"):
+        table.add_column(title, overflow="fold")
     for row in rows:
         color = "green" if row.enough else "red"
-        table.add_row(row.name, " ".join(row.requirements), _by(row), f"[{color}]{row.right} of {len(row.trials)}[/]")
+        table.add_row(
+            row.name, " ".join(row.requirements), _by(row), f"[{color}]{row.right} of {len(row.trials)}[/]", row.time
+        )
     console.print(table)
     for row in rows:
         if not row.enough:

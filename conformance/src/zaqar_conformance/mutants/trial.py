@@ -11,7 +11,7 @@ from zaqar_conformance.checks import all_checks
 from zaqar_conformance.engine import run
 from zaqar_conformance.mutants.zoo import find
 from zaqar_conformance.outcomes import Outcome
-from zaqar_conformance.report import Report
+from zaqar_conformance.report import CheckResult
 from zaqar_conformance.target import find_target
 
 APART = ("CAP-003", "STA-005")
@@ -42,32 +42,55 @@ class Trial:
         return set(self.required) <= self.caught.keys() if self.required else not self.caught
 
 
-def try_mutant(name: str, seed: str | None = None) -> Trial:
-    """Run the mutant, or the control of the zoo, of that name once, through the checks that name what it breaks."""
+def try_mutant(name: str, seed: str | None = None, *, briefly: bool = False) -> Trial:
+    """Run the mutant, or the control of the zoo, of that name once, through the checks that name what it breaks.
+
+    ``briefly``: only until it is caught.
+    """
     mutant = find(name)
+
+    def caught(results: Sequence[CheckResult]) -> bool:
+        return bool(mutant.requirements) and _judged(name, mutant.requirements, results).right
+
     with mutant.applied():
-        return _judged(name, mutant.requirements, run(mutant.target(), only=mutant.checked, seed=seed))
+        report = run(mutant.target(), only=mutant.checked, seed=seed, until=caught if briefly else None)
+    return _judged(name, mutant.requirements, report.checks)
 
 
 def try_target(name: str, seed: str | None = None, only: Sequence[str] = ()) -> Trial:
     """Run an installed target once, through every check but those that measure."""
     checks = [check for check in all_checks() if not set(APART) & set(check.requirements)]
-    return _judged(name, (), run(find_target(name), only=only, seed=seed, checks=checks))
+    return _judged(name, (), run(find_target(name), only=only, seed=seed, checks=checks).checks)
 
 
-def try_all(jobs: Sequence[tuple[str, bool]], processes: int) -> Iterator[Trial]:
-    """Run each (name, whether it is a target) in one of so many processes; the trials as they end."""
+@dataclass(frozen=True)
+class Job:
+    """What to run: a mutant, or a control of the zoo; or a target. ``briefly``: see ``try_mutant``."""
+
+    name: str
+    target: bool = False
+    briefly: bool = False
+
+    def __call__(self) -> Trial:
+        return try_target(self.name) if self.target else try_mutant(self.name, briefly=self.briefly)
+
+
+def try_all(jobs: Sequence[Job], processes: int, seconds: float | None = None) -> Iterator[Trial]:
+    """Do the jobs, so many at once, each in a process; the trials as they end, of those that do within ``seconds``."""
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(try_target if target else try_mutant, name) for name, target in jobs]
-        for done in as_completed(waiting):
-            yield done.result()
+        waiting = [pool.submit(job) for job in jobs]
+        try:
+            for done in as_completed(waiting, seconds):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _judged(name: str, required: tuple[str, ...], report: Report) -> Trial:
-    """What the report of a run says of a mutant."""
-    trial = Trial(name, required, seconds=report.seconds)
-    trial.ran = sum(result.outcome not in (Outcome.NOT_RUN, Outcome.UNSUPPORTED) for result in report.checks)
-    for result in report.checks:
+def _judged(name: str, required: tuple[str, ...], results: Sequence[CheckResult]) -> Trial:
+    """What the results of a run say of a mutant."""
+    trial = Trial(name, required, seconds=sum(result.seconds for result in results))
+    trial.ran = sum(result.outcome not in (Outcome.NOT_RUN, Outcome.UNSUPPORTED) for result in results)
+    for result in results:
         if result.outcome is Outcome.ERROR:
             trial.errors.append(f"{result.name}: {result.message}")
         elif result.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED):

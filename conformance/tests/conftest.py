@@ -28,9 +28,10 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "trial" in metafunc.fixturenames:
+    themes = getattr(metafunc.module, "THEMES", ())
+    if themes:
         # Some modules a file: pytest-xdist gives a file to one process.
-        names = [mutant.name for mutant in all_mutants() if mutant.theme in metafunc.module.THEMES]
+        names = [mutant.name for mutant in all_mutants() if mutant.theme in themes]
         metafunc.parametrize("trial", names, indirect=True)
 
 

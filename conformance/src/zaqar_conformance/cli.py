@@ -64,9 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with these arguments (those of the process if None); returns the exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if getattr(arguments, "effort", "") != "soak" and getattr(arguments, "minutes", None):
+    effort = getattr(arguments, "effort", None)
+    if effort not in (None, "soak") and arguments.minutes:
         parser.error("--minutes is how long --effort soak lasts; name both, or neither")
-    if getattr(arguments, "effort", "") == "soak" and not arguments.minutes:
+    if effort == "soak" and not arguments.minutes:
         parser.error("--effort soak needs --minutes: how long it begins new rounds")
     console = Console(highlight=False)
     try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -23,6 +25,9 @@ Change = tuple[object, str, Any]
 
 WITHOUT: dict[str, str] = {}
 """The requirements that a driver must keep and that no mutant breaks, each with the reason why none can."""
+
+_INSTALLED = str(Path(__file__).with_name("installed"))
+"""Where a distribution is whose driver mutants are: on the path of those who run them, and of nobody else."""
 
 _PLACES = ("state_class", "messages_class", "claims_class", "records_class")
 
@@ -45,9 +50,11 @@ class Mutant:
     changes: Callable[[], list[Change]] | None = None
 
     def target(self) -> Target:
-        """A fresh target of it."""
+        """A fresh target of it. From now on, in this process and in its workers, the scheme ``mutant`` is known."""
         if self.changes is not None:
             return MemoryTarget()
+        if _INSTALLED not in sys.path:
+            sys.path.append(_INSTALLED)
         base = _FileMutantTarget if issubclass(self.driver, FileDriver) else _MemoryMutantTarget
         made: Target = type("MutantTarget", (base,), {"mutant": self.name, **self.attributes})()
         return made

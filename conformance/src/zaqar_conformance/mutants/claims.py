@@ -370,6 +370,23 @@ class ReleaseOfSomeIsOfAll(ReferenceClaims):
         super().release(queue, claim_id, delay=delay)
 
 
+@mutant("MSG-031")
+class ReleaseOfSomeMovesThem(ReferenceClaims):
+    """``release`` with ``message_ids`` puts those messages behind all others; without, it puts them back."""
+
+    def release(
+        self, queue: QueueKey, claim_id: str, *, message_ids: Sequence[str] | None = None, delay: float = 0.0
+    ) -> None:
+        with self._state.lock:
+            now = self._state.now()
+            found = self._state.queue(queue, now).by_position(now, claimed=True)
+            mine = [item for item in found if item.claim_id == claim_id]
+            super().release(queue, claim_id, message_ids=message_ids, delay=delay)
+            for item in mine:
+                if message_ids is not None and item.claim_id is None and not delay:
+                    item.available, item.order = now, self._state.next()
+
+
 @mutant("CLM-012")
 class ReleaseIgnoresDelays(ReferenceClaims):
     """``release`` takes no notice of ``delay``."""

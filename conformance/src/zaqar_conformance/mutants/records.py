@@ -22,6 +22,19 @@ class InsertOverwrites(ReferenceRecords):
             return super().insert(space, key, value, nonce=nonce, ttl=ttl)
 
 
+@mutant("QUE-012")
+class InsertOverwritesAndDeniesIt(ReferenceRecords):
+    """``insert`` where there is a record says None, and stores its value all the same."""
+
+    def insert(self, space: Space, key: str, value: bytes, *, nonce: str, ttl: float | None = None) -> str | None:
+        with self._state.lock:
+            before = self.get(space, key)
+            if before is None:
+                return super().insert(space, key, value, nonce=nonce, ttl=ttl)
+            self.replace(space, key, value, nonce=nonce, version=before.version)
+            return None
+
+
 @mutant("REC-001")
 class NoncesAreNotKept(ReferenceRecords):
     """A record comes back without its nonce."""

@@ -98,6 +98,17 @@ class ClaimedAreStillListed(ReferenceMessages):
         )
 
 
+@mutant("CLM-002", "MSG-031")
+class OneClaimAQueue(Claiming):
+    """While a claim lives on a queue another finds nothing: what is locked is the queue."""
+
+    def take(self, queue: QueueKey, ttl: float, grace: float, limit: int, most: int | None) -> StoredClaim:
+        with self._state.lock:
+            if self.held(queue).leases:
+                return StoredClaim(None, ttl, 0.0)
+            return self.right(queue, ttl, grace, limit, most)
+
+
 @mutant("CLM-002")
 class TheLoserGetsNone(Claiming):
     """A claim picks the first messages, and is told None if others took them before it could, though more follow."""
@@ -370,7 +381,7 @@ class ReleaseOfSomeIsOfAll(ReferenceClaims):
         super().release(queue, claim_id, delay=delay)
 
 
-@mutant("MSG-031")
+@mutant("CLM-011")
 class ReleaseOfSomeMovesThem(ReferenceClaims):
     """``release`` with ``message_ids`` puts those messages behind all others; without, it puts them back."""
 

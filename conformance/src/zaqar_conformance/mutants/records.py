@@ -22,7 +22,7 @@ class InsertOverwrites(ReferenceRecords):
             return super().insert(space, key, value, nonce=nonce, ttl=ttl)
 
 
-@mutant("QUE-012")
+@mutant("REC-001", "QUE-001")
 class InsertOverwritesAndDeniesIt(ReferenceRecords):
     """``insert`` where there is a record says None, and stores its value all the same."""
 
@@ -73,7 +73,7 @@ class DeleteTakesAnyVersion(ReferenceRecords):
         return super().delete(space, key)
 
 
-@mutant("REC-003", "QUE-004")
+@mutant("REC-003", "QUE-004", "QUE-012")
 class DeletedRecordsAreFound(ReferenceRecords):
     """A deleted record is marked as such; ``get`` does not look at the mark."""
 

@@ -9,7 +9,6 @@ from statistics import median
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from zaqar_conformance.mutants.trial import Trial
 
@@ -60,16 +59,12 @@ class Row:
 
 
 def print_table(console: Console, rows: Iterable[Row]) -> None:
-    """A line a mutant, and what went wrong below."""
-    table = Table(title="Mutants")
-    for title in ("Mutant", "Breaks", "Caught by", "Caught", "Seconds"):
-        table.add_column(title, overflow="fold")
+    """A line a mutant: how often it was caught, at the median in how many seconds, by what. What went wrong, below."""
     for row in rows:
-        color = "green" if row.enough else "red"
-        table.add_row(
-            row.name, " ".join(row.requirements), _by(row), f"[{color}]{row.right} of {len(row.trials)}[/]", row.time
-        )
-    console.print(table)
+        color, count = "green" if row.enough else "red", f"{row.right} of {len(row.trials)}"
+        by = f"by {_by(row)}" if row.checks else ""
+        broken = " ".join(row.requirements)
+        console.print(f"[{color}]{count:>8}[/] {row.time:>6} s  {row.name} [cyan]{broken}[/] {by}", soft_wrap=True)
     for row in rows:
         if not row.enough:
             kind = "not caught as it has to be" if row.requirements else "not clean"

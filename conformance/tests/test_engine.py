@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -464,6 +465,11 @@ def test_profiles_and_layers() -> None:
     assert names(*checks, on=find_target("memory")) == ["pops", "passes", "violates"]
 
 
+def test_a_run_may_end_when_enough_was_found() -> None:
+    report = report_of(make(violates), make(passes), until=lambda results: results[-1].outcome is Outcome.FAILED)
+    assert [result.name for result in report.checks] == ["violates"]
+
+
 def test_only() -> None:
     checks = make(passes, "MSG-001"), make(violates, "MSG-002"), make(pops, "POP-001")
     assert names(*checks, only=["MSG-002"]) == ["violates"]
@@ -522,6 +528,13 @@ def test_threads(env: Env) -> None:
         env.threads(2, lambda index: [][index])
     with pytest.raises(Exception, match="FAI-002: 1 of 2 threads"):
         env.threads(2, lambda index: time.sleep(3 * index), within=0.5)
+
+
+def test_threads_take_short_turns(env: Env) -> None:
+    usual = sys.getswitchinterval()
+    within = env.threads(2, lambda _: sys.getswitchinterval())
+    assert max(within) < usual
+    assert sys.getswitchinterval() == usual
 
 
 def test_ensure_raises() -> None:

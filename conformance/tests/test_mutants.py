@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,12 @@ def test_when_a_trial_is_right(trial: Trial, right: bool) -> None:
     assert trial.right is right
 
 
+def test_a_brief_trial_ends_when_the_mutant_is_caught() -> None:
+    whole, brief = try_mutant("pop-takes-claimed"), try_mutant("pop-takes-claimed", briefly=True)
+    assert brief.right
+    assert brief.ran < whole.ran
+
+
 def test_a_control_is_tried() -> None:
     trial = try_target("memory", only=["MSG-001"])
     assert (trial.right, trial.ran) == (True, 2)
@@ -124,6 +131,22 @@ def test_a_survivor_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys: p
     said = capsys.readouterr().out
     assert "not caught as it has to be pop-takes-claimed" in said
     assert "a_check saw POP-001" in said
+
+
+def test_what_is_not_run_in_time_counts_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def take_too_long(jobs: list[Job], processes: int, seconds: float | None) -> Iterator[Trial]:
+        assert (len(jobs), seconds) == (4, 30.0)
+        yield of("pop-takes-claimed", "POP-003", caught=("POP-003",))
+        raise TimeoutError
+
+    monkeypatch.setattr("zaqar_conformance.mutants.command.try_all", take_too_long)
+    chosen = ["mutants", "pop-takes-claimed", "pop-takes-the-newest", "--repeat", "2", "--minutes", "0.5"]
+    assert main(chosen) == 1
+    said = capsys.readouterr().out
+    assert "1 of 1" in said
+    assert "0 of 0" in said
 
 
 def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:

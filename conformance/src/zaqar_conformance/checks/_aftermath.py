@@ -30,9 +30,10 @@ class Aftermath:
         self._reader = Recorder(storage, env.history, f"reader-{time.monotonic_ns()}")
 
     def demand_messages(self, queue: str) -> None:
-        """Of a queue worked on at random: nothing lost, nothing deleted is back, claims hold, counts agree."""
+        """Of a queue worked on at random: nothing lost, doubled or back once deleted; claims hold, counts agree."""
         found = self._all(queue)
         operations, ids = of_queue(self._env, queue), [message.id for message in found]
+        self._demand_once(found)
         judge.demand(self._requirement, judge.lost(operations, ids))
         judge.demand(self._requirement, judge.resurrected(operations, settle_time(self._env)))
         if self._env.declares(Capability.EXCLUSIVE_CLAIMS):
@@ -72,6 +73,13 @@ class Aftermath:
             expected = " or ".join(_told(each) for each in possible)
             seen = f"the queue {queue!r}, expected {expected}: {_told(metadata)}"
             ensure(metadata in possible, self._requirement, seen, mine[-10:])
+
+    def _demand_once(self, found: Sequence[Message]) -> None:
+        """No message is there twice: each was posted by one call, which nobody repeated."""
+        told = Counter((str(message.body["by"]), int(message.body["n"])) for message in found)
+        twice = [each for each, count in told.items() if count > 1]
+        seen = f"{len(twice)} messages, each posted by one call, are there more than once, such as {twice[:1]}"
+        ensure(not twice, self._requirement, seen, self._env.history.operations)
 
     def _demand_claims(self, operations: Sequence[Operation], found: Sequence[Message]) -> None:
         """What a live claim provably holds, it still holds."""

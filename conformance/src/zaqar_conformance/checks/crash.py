@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import cycle
 
 from zaqar_conformance import judge
 from zaqar_conformance.check import NotRun, check, ensure
@@ -18,6 +19,7 @@ from zaqar_core.errors import StorageError
 
 _LONG_LEASES = (60.0, 600.0)
 _ROUNDS = 5
+_MOMENTS = (0.05, 0.1, 0.3)
 
 # --- Clients ------------------------------------------------------------------------------------------
 
@@ -127,7 +129,8 @@ def acknowledged_work_survives_the_death_of_the_datastore(env: Env) -> None:
     if env.target.embedded:
         _hurt(env, "FAI-006", lambda doomed: doomed.kill())
     else:
-        _hurt(env, "FAI-006", lambda doomed: _kill_server(env, doomed))
+        comes_back = cycle((True, True, False))
+        _hurt(env, "FAI-006", lambda doomed: _kill_server(env, doomed, comes_back=next(comes_back)))
 
 
 @check("FAI-008", destructive=True, thorough=True)
@@ -141,14 +144,24 @@ def acknowledged_work_survives_the_promotion_of_a_replica(env: Env) -> None:
     _hurt(env, "FAI-008", lambda doomed: _promote(env, doomed), rounds=1)
 
 
-def _kill_server(env: Env, doomed: Doomed) -> None:
+def _kill_server(env: Env, doomed: Doomed, *, comes_back: bool) -> None:
+    """``comes_back``: at once, so that clients see it, and may try again what they do not know the outcome of."""
     env.target.kill()
-    doomed.drain()
+    if not comes_back:
+        doomed.drain()
     env.target.restart()
+    if comes_back:
+        _go_on(env, doomed)
 
 
 def _promote(env: Env, doomed: Doomed) -> None:
     env.target.fail_over()
+    _go_on(env, doomed)
+
+
+def _go_on(env: Env, doomed: Doomed) -> None:
+    """Let clients go on for a moment, and then no more."""
+    time.sleep(env.rng.choice(_MOMENTS))
     doomed.kill()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -143,18 +144,16 @@ class LocksAreWaitedForForEver(FileState):
     lock_class: ClassVar[type[FileLock]] = _PatientLock
 
 
-class _RetryingMessages(ReferenceMessages):
+@mutant("FAI-002", base=FileDriver, embedded=False)
+class RetriesHaveNoEnd(ReferenceMessages):
+    """A post is tried again until the datastore is back."""
+
     def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
         while True:
             try:
                 return super().post(queue, messages, client_id=client_id)
             except StorageUnavailable:
                 time.sleep(0.05)
-
-
-@mutant("FAI-002", base=FileDriver, embedded=False)
-class RetriesHaveNoEnd(_RetryingMessages):
-    """A post is tried again until the datastore is back."""
 
 
 # --- dying --------------------------------------------------------------------------------------------------------
@@ -170,7 +169,10 @@ class FileOfAServerIsRight(FileState):
     """The file as if a server kept it, which dies, comes back, and has a replica."""
 
 
-class _TakenAway(ReferenceClaims):
+@mutant("FAI-005", base=FileDriver)
+class ClaimsTakeAway(ReferenceClaims):
+    """A claim takes its messages out of the datastore: they are with the client, and die with it."""
+
     def create(
         self, queue: QueueKey, *, ttl: float, grace: float, limit: int, max_claim_count: int | None = None
     ) -> StoredClaim:
@@ -181,16 +183,14 @@ class _TakenAway(ReferenceClaims):
             return made
 
 
-@mutant("FAI-005", base=FileDriver)
-class ClaimsTakeAway(_TakenAway):
-    """A claim takes its messages out of the datastore: they are with the client, and die with it."""
-
-
 _LATE = 6
 """How many posts are acknowledged before they are stored."""
 
 
-class _LateMessages(ReferenceMessages):
+@mutant("FAI-005", "FAI-006", base=FileDriver)
+class PostsAreBuffered(ReferenceMessages):
+    """Posts are acknowledged, and written a few at a time."""
+
     def __init__(self, state: State) -> None:
         super().__init__(state)
         self._late: list[tuple[QueueKey, Item]] = []
@@ -207,11 +207,6 @@ class _LateMessages(ReferenceMessages):
                     self._state.queue(key, self._state.now()).items[item.id] = item
                 self._late.clear()
             return ids
-
-
-@mutant("FAI-005", "FAI-006", base=FileDriver)
-class PostsAreBuffered(_LateMessages):
-    """Posts are acknowledged, and written a few at a time."""
 
 
 @mutant("FAI-005", base=FileDriver)
@@ -239,14 +234,12 @@ class ClosingDropsWhatIsHeld(FileDriver):
                 self.state.queue(queue, self.state.now()).items.pop(message, None)
 
 
-class _PiecemealMessages(ReferenceMessages):
-    def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
-        return [super(_PiecemealMessages, self).post(queue, [each], client_id=client_id)[0] for each in messages]
-
-
 @mutant("FAI-006", base=FileDriver)
-class BatchesDieInTheMiddle(_PiecemealMessages):
+class BatchesDieInTheMiddle(ReferenceMessages):
     """A batch is written message by message: a crash leaves a part of it."""
+
+    def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
+        return [super(BatchesDieInTheMiddle, self).post(queue, [each], client_id=client_id)[0] for each in messages]
 
 
 @mutant("FAI-006", base=FileDriver)
@@ -285,7 +278,10 @@ class DeletionsAreLazy(FileDriver):
     messages_class: ClassVar[type[ReferenceMessages]] = _Lazy
 
 
-class _GappyRecords(ReferenceRecords):
+@mutant("FAI-006", "CAT-007", base=FileDriver)
+class ReplaceIsDeleteAndInsert(ReferenceRecords):
+    """``replace`` deletes the record, and inserts it again in another call: who is killed between has lost it."""
+
     def replace(self, space: Space, key: str, value: bytes, *, version: str, nonce: str) -> str | None:
         if not self.delete(space, key, version=version):
             return None
@@ -293,31 +289,25 @@ class _GappyRecords(ReferenceRecords):
         return self.insert(space, key, value, nonce=nonce)
 
 
-@mutant("FAI-006", "CAT-007", base=FileDriver)
-class ReplaceIsDeleteAndInsert(_GappyRecords):
-    """``replace`` deletes the record, and inserts it again in another call: who is killed between has lost it."""
-
-
 @mutant("FAI-006", base=FileDriver, embedded=False, loses=3)
 class TheServerForgetsItsLastWrites(FileState):
     """The server acknowledges before it writes its log: ``kill -9`` loses the last few messages."""
 
 
-@mutant("FAI-006", base=FileDriver, embedded=False)
+@mutant("FAI-006", base=FileDriver, embedded=False, without="IDEMPOTENT_POST")
 class RetriesPostTwice(ReferenceMessages):
-    """A post whose outcome is unknown is tried again, and stored twice; its dedup ids are lost on the way."""
+    """A post whose outcome is unknown is tried again, and stored twice."""
 
     def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
-        plain = [each._replace(dedup_id=None) for each in messages]
-        for _ in range(200):
+        for _ in range(50):
             try:
-                return super().post(queue, plain, client_id=client_id)
-            except OutcomeUnknown:
-                time.sleep(0.01)
-                plain = [each._replace(dedup_id=None) for each in plain]
+                with self._state.lock:
+                    ids = super().post(queue, messages, client_id=client_id)
+                    time.sleep(0.01)  # while the reply is on its way
+                return ids
             except StorageUnavailable:
                 time.sleep(0.01)
-        raise StorageUnavailable("the server is gone")
+        raise OutcomeUnknown("the server is gone")
 
 
 @mutant("FAI-007", base=FileDriver)
@@ -338,8 +328,6 @@ class WritesMayBeSynchronousThemselves(FileState):
     """No fsync, but a file opened for synchronous writes."""
 
     def write(self, data: bytes) -> None:
-        import os
-
         self._replace(data, os.O_DSYNC, sync=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -86,8 +87,6 @@ class PurgeByPattern(ReferenceMessages):
     """``purge`` deletes the keys that match the queue's name, in which % and _ are wildcards."""
 
     def purge(self, queue: QueueKey) -> None:
-        import re
-
         pattern = re.escape(queue.name).replace("%", ".*").replace("_", ".")
         with self._state.lock:
             for key in list(self._state._queues):

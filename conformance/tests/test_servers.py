@@ -158,8 +158,10 @@ def test_a_server_may_need_another_signal_to_stop(tmp_path: Path, monkeypatch: p
     server = Server(lambda port: [*command, str(port)], tmp_path, accepts, stop_signal=signal.SIGINT)
     server.start()
     monkeypatch.setattr(servers, "STOP_LIMIT", 3600)
+    _, child = server.pids
     server.stop()  # by SIGTERM it would never end
     assert server.pid is None
+    assert not is_alive(child)  # which it left behind
 
 
 def test_a_server_that_ends_at_once_shows_its_log(make: Callable[..., Server]) -> None:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -90,7 +91,9 @@ class Server:
 
     def kill(self) -> None:
         """``kill -9``, paused or not, all of its processes; nothing if it does not run."""
-        family = self._freeze()  # or it would start others meanwhile
+        self._kill(self._freeze())  # or it would start others meanwhile
+
+    def _kill(self, family: Sequence[int]) -> None:
         _signal(family, signal.SIGKILL)
         process, self._process = self._process, None
         if process is not None:
@@ -105,13 +108,12 @@ class Server:
     def stop(self) -> None:
         """Ask it to end (``stop_signal``), and kill it if it does not; nothing if it does not run."""
         self.resume()
+        children = self.pids[1:]
         if self._process is not None:
             self._process.send_signal(self._stop_signal)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_LIMIT)
-            except subprocess.TimeoutExpired:
-                pass
-        self.kill()
+        self._kill([*self._freeze(), *filter(_runs, children)])  # which it may have left behind
 
     def restart(self) -> None:
         """Stop it if it runs, and start it with its files and on its port."""

@@ -68,7 +68,7 @@ class Doomed:
         for said in child.lines():
             done += self._take(said)
             if done >= least:
-                time.sleep(self._env.rng.uniform(0.0, 0.004))
+                time.sleep(a_moment(self._env.rng))
                 return
         seen = f"a client's calls failed after {done} that had succeeded, before anything was hurt"
         ensure(False, requirement, seen, self._env.history.operations)
@@ -97,6 +97,11 @@ class Doomed:
         del self._begun[operation.client]
         self._env.history.add(operation)
         return operation.outcome == "ok"
+
+
+def a_moment(rng: random.Random) -> float:
+    """Seconds to wait before a kill: within a call of a quick or of a slow backend, anywhere."""
+    return rng.choice((0.001, 0.005, 0.03)) * rng.random()
 
 
 def arguments_of(env: Env, queue: str, batches: str, leases: Sequence[float], *, tolerant: bool) -> dict[str, Any]:

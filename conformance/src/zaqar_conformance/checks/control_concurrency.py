@@ -9,15 +9,14 @@ from zaqar_conformance.check import Violation, check, ensure, ensure_equal
 from zaqar_conformance.checks._clients import settled
 from zaqar_conformance.checks._control import LESSER, PLAIN, Plane, control_plane, entry_of
 from zaqar_conformance.checks._control_clients import OWNERS, entries, racing, together
+from zaqar_conformance.checks._doomed import a_moment
 from zaqar_conformance.env import Env
 from zaqar_conformance.processes import ChildProcess
 from zaqar_core import Capability
 from zaqar_core.errors import PoolInUse
 
-_MOMENTS = (0.001, 0.005, 0.03)
-"""Seconds in which calls of quick and of slow backends are done."""
 _HERE = "zaqar_conformance.checks._control_clients"
-_NAMES = 16
+_NAMES = 32
 
 # --- one winner ---------------------------------------------------------------------------------------
 
@@ -108,7 +107,7 @@ def killed_clients_leave_no_entry_of_a_pool_that_is_gone(env: Env) -> None:
                 told: dict[str, list[str]] = {}
                 for child in env.rng.sample([deleter, one, other], 3):
                     _hear(env, child, told, env.rng.randint(4, 60))
-                    time.sleep(env.rng.choice(_MOMENTS) * env.rng.random())  # it has only just begun the next call
+                    time.sleep(a_moment(env.rng))  # it has only just begun the next call
                     child.kill()
                 for child in (deleter, one, other):
                     _hear(env, child, told, None)

@@ -156,6 +156,28 @@ class RetriesHaveNoEnd(ReferenceMessages):
                 time.sleep(0.05)
 
 
+_serves = threading.Event()
+"""Unset while the datastore of the next mutant stands still."""
+_serves.set()
+
+
+@mutant("FAI-012", pause=lambda _: _serves.clear(), resume=lambda _: _serves.set())
+class WhatIsUnansweredIsSentAgain(ReferenceMessages):
+    """A post that is not answered in time is sent again; a datastore that only stood still then does both."""
+
+    def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
+        for _ in range(2):
+            if _serves.wait(0.1):
+                return super().post(queue, messages, client_id=client_id)
+            threading.Thread(target=self._do, args=(queue, messages, client_id), daemon=True).start()
+        raise OutcomeUnknown("no answer in time")
+
+    def _do(self, queue: QueueKey, messages: Sequence[EncodedMessage], client_id: str) -> None:
+        """What was sent lies with the datastore, which does it once it serves again."""
+        _serves.wait()
+        super().post(queue, messages, client_id=client_id)
+
+
 # --- dying --------------------------------------------------------------------------------------------------------
 
 

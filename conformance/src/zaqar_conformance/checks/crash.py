@@ -19,7 +19,7 @@ from zaqar_core.errors import StorageError
 
 _LONG_LEASES = (60.0, 600.0)
 _ROUNDS = 5
-_MOMENTS = (0.01, 0.03, 0.06)
+_MOMENTS = (0.05, 0.1)
 
 # --- Clients ------------------------------------------------------------------------------------------
 

@@ -316,19 +316,19 @@ class TheServerForgetsItsLastWrites(FileState):
     """The server acknowledges before it writes its log: ``kill -9`` loses the last few messages."""
 
 
-@mutant("FAI-006", base=FileDriver, embedded=False, without="IDEMPOTENT_POST")
+@mutant("FAI-006", base=FileDriver, embedded=False, without="IDEMPOTENT_POST,MULTI_PROCESS")
 class RetriesPostTwice(ReferenceMessages):
     """A post whose outcome is unknown is tried again, and stored twice."""
 
     def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
-        for _ in range(50):
+        for _ in range(200):
             try:
                 with self._state.lock:
                     ids = super().post(queue, messages, client_id=client_id)
                     time.sleep(0.01)  # while the reply is on its way
                 return ids
             except StorageUnavailable:
-                time.sleep(0.01)
+                time.sleep(0.002)
         raise OutcomeUnknown("the server is gone")
 
 

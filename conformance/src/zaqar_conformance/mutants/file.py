@@ -239,7 +239,7 @@ class FileTarget(Target):
             for message in list(items)[-self.loses :]:
                 del items[message]
         state.dump(data)
-        time.sleep(0.03)  # a server takes its time
+        time.sleep(0.1)  # a server takes its time, more than a call
         self.path.with_suffix(".down").unlink()
 
     def pause(self) -> None:

@@ -129,6 +129,7 @@ if os.fork() == 0:
     os.setsid()  # as PostgreSQL's do: no signal to the parent's group reaches it
     exec({ECHO!r})
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored where this test runs in the background of a shell
 signal.pause()
 """
 

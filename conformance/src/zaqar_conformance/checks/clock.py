@@ -256,7 +256,7 @@ def what_a_wrong_clock_delays_becomes_available_in_time(env: Env) -> None:
         )
 
 
-@check("TIM-004", "CLM-004")
+@check("TIM-004", "CLM-004", thorough=True)
 def processes_agree_on_the_time(env: Env) -> None:
     """What one process posts and claims has the same age for all others, and lives for them as long."""
     if not env.declares(Capability.MULTI_PROCESS):

@@ -104,7 +104,7 @@ def _delete_while_the_claim_changes(env: Env, queue: str, clients: list[Recorder
     clients[0].release(queue, claim_id)
 
 
-@check("MSG-017")
+@check("MSG-017", thorough=True)
 def what_others_claim_meanwhile_is_not_deleted(env: Env) -> None:
     """Of a claim and a deletion without a claim at the same moment, one gets the message, never both."""
     if not env.declares(Capability.EXCLUSIVE_CLAIMS):
@@ -128,7 +128,7 @@ def what_others_claim_meanwhile_is_not_deleted(env: Env) -> None:
     judge.demand("MSG-017", judge.deleted_from_claims(env.history.operations))
 
 
-@check("MSG-022")
+@check("MSG-022", thorough=True)
 def batches_are_seen_whole_while_they_are_posted(env: Env) -> None:
     """Listings, statistics and claims that run while batches are posted see each of them whole or not at all."""
     most = env.storage.limits.max_messages_per_post
@@ -139,7 +139,7 @@ def batches_are_seen_whole_while_they_are_posted(env: Env) -> None:
     judge.demand("MSG-022", judge.torn(env.history.operations))
 
 
-@check("MSG-024")
+@check("MSG-024", thorough=True)
 def a_dedup_id_posted_by_many_at_once_stores_one_message(env: Env) -> None:
     """Clients that post batches with the same dedup ids at once all get the same message ids, stored once."""
     queue = env.queue()
@@ -167,7 +167,7 @@ def a_dedup_id_posted_by_many_at_once_stores_one_message(env: Env) -> None:
     )
 
 
-@check("MSG-026")
+@check("MSG-026", thorough=True)
 def post_order_is_claim_order_for_one_consumer_and_for_many(env: Env) -> None:
     """Messages of each of three producers are claimed in post order while they post, by one consumer and by five."""
     for consumers in (1, 5):
@@ -195,7 +195,7 @@ def post_order_is_claim_order_for_one_consumer_and_for_many(env: Env) -> None:
     judge.demand("MSG-026", judge.claimed_out_of_order(env.history.operations, settle_time(env)))
 
 
-@check("MSG-012")
+@check("MSG-012", thorough=True)
 def gc_while_others_work_removes_nothing_alive(env: Env) -> None:
     """``gc`` in a loop while others post, claim and let expire takes no live message and ends no claim."""
     queue, keeping = env.queue(), env.queue("kept")
@@ -238,14 +238,14 @@ def gc_while_others_work_removes_nothing_alive(env: Env) -> None:
 # --- Listing ------------------------------------------------------------------------------------------
 
 
-@check("LST-010")
+@check("LST-010", thorough=True)
 def markers_show_everything_once_while_producers_post(env: Env) -> None:
     """Listings with small pages, begun before and during the posts, show every message exactly once."""
     _list_while_others_post(env)
     judge.demand("LST-010", judge.marker_faults(env.history.operations))
 
 
-@check("MSG-025")
+@check("MSG-025", thorough=True)
 def listings_are_in_post_order_while_producers_post(env: Env) -> None:
     """Listings, begun before and during the posts of several producers, show each one's messages in post order."""
     _list_while_others_post(env)
@@ -283,7 +283,7 @@ def produce(worker: Worker, queue: str, posts: int) -> None:
 # --- Pop ----------------------------------------------------------------------------------------------
 
 
-@check("POP-004")
+@check("POP-004", thorough=True)
 def pops_at_once_share_out_the_messages(env: Env) -> None:
     """Eight clients that pop at random while two post get every message exactly once."""
     queue = env.queue()
@@ -309,7 +309,7 @@ def pops_at_once_share_out_the_messages(env: Env) -> None:
 # --- Claims -------------------------------------------------------------------------------------------
 
 
-@check("CLM-002")
+@check("CLM-002", thorough=True)
 def nobody_is_told_none_while_messages_remain(env: Env) -> None:
     """Eight clients that claim at once until they are told None are not told so while some message is active."""
     clients = recorders(env, 8)
@@ -354,7 +354,7 @@ def no_message_is_in_two_claims_of_clients_that_claim_together(env: Env) -> None
     judge.demand("CLM-018", judge.claimed_twice(env.history.operations))
 
 
-@check("CLM-018")
+@check("CLM-018", thorough=True)
 def no_message_is_in_two_claims_whatever_others_do(env: Env) -> None:
     """Eight clients claim, renew, release, delete and let expire at random; no message is in two live claims."""
     queue = env.queue()
@@ -379,7 +379,7 @@ def no_message_is_in_a_claim_and_a_pop(env: Env) -> None:
 # --- Statistics ---------------------------------------------------------------------------------------
 
 
-@check("STA-003")
+@check("STA-003", thorough=True)
 def statistics_are_true_while_messages_move(env: Env) -> None:
     """Statistics read while others post, claim, release, delete and let expire are true at an instant."""
     for deletes in (False, True):
@@ -448,7 +448,7 @@ def create_queues(worker: Worker, prefix: str, count: int) -> None:
     in_threads(2, work)
 
 
-@check("QUE-007")
+@check("QUE-007", thorough=True)
 def queue_listings_are_complete_while_others_come_and_go(env: Env) -> None:
     """Listings by markers show each queue that exists throughout exactly once, in order, while others come and go."""
     clients = recorders(env, 6)

@@ -227,7 +227,7 @@ def bulk_delete_with_claims_that_hold_nothing_refuses_all(env: Env) -> None:
     see_stats(env, queue, "MSG-018", "4 messages of which 2 are claimed, after refused deletions", free=2, claimed=2)
 
 
-@check("MSG-018")
+@check("MSG-018", thorough=True)
 def bulk_delete_takes_thousands(env: Env) -> None:
     """Thousands of messages, half of them claimed, are deleted or refused in one call."""
     limits = env.storage.limits
@@ -267,7 +267,7 @@ def a_deleted_message_is_never_seen_again(env: Env) -> None:
         ensure_equal(ends, (left[0], left[-1]), "MSG-019", f"first and newest of {what}")
 
 
-@check("MSG-019")
+@check("MSG-019", thorough=True)
 def thousands_are_deleted_at_once(env: Env) -> None:
     """Thousands of messages deleted in one call are gone, and nothing else is."""
     queue = env.queue()

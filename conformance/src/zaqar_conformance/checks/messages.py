@@ -58,7 +58,7 @@ def a_single_message_has_an_id_of_its_own(env: Env) -> None:
     see_fetched(env, queue, ids, ids, "MSG-001", "10 equal messages")
 
 
-@check("MSG-002")
+@check("MSG-002", thorough=True)
 def a_post_takes_thousands(env: Env) -> None:
     """Batches of every size up to the limit are stored whole and listed in the order given."""
     for size in sizes(env.storage.limits.max_messages_per_post):

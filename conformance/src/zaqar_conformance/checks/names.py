@@ -95,7 +95,7 @@ def any_queue_name_takes_claims_and_pops(env: Env) -> None:
             ensure_equal(popped, left, "NAM-001", f"messages popped from the queue {name!r}")
 
 
-@check("NAM-001")
+@check("NAM-001", thorough=True)
 def any_queue_name_can_be_registered(env: Env) -> None:
     """A queue of any name can be created, given metadata, found and deleted."""
     if not keeps_records(env):
@@ -110,7 +110,7 @@ def any_queue_name_can_be_registered(env: Env) -> None:
         env.see(exists, not_, "NAM-001", f"exists({name!r}) after it was deleted")
 
 
-@check("NAM-002")
+@check("NAM-002", thorough=True)
 def any_project_works(env: Env) -> None:
     """A queue in a project of any name, the empty one too, takes, shows, claims and loses messages."""
     queue = env.queue()
@@ -130,7 +130,7 @@ def any_project_works(env: Env) -> None:
             env.storage.queues.delete(queue, project=project)
 
 
-@check("NAM-003")
+@check("NAM-003", thorough=True)
 def similar_names_are_different_queues(env: Env) -> None:
     """Names that differ in case, composition, spaces, encoding or pattern characters are different queues."""
     posted = {name: env.storage.messages.post(name, [NewMessage(name, ttl=600)]) for name in SIMILAR}
@@ -139,7 +139,7 @@ def similar_names_are_different_queues(env: Env) -> None:
         see_stats(env, name, "NAM-003", f"one message in {name!r}, others in similar names", free=1)
 
 
-@check("NAM-003")
+@check("NAM-003", thorough=True)
 def purging_a_queue_spares_similar_names(env: Env) -> None:
     """A purge of ``a%c`` or ``A`` leaves ``abc`` and ``a`` alone."""
     posted = {name: env.storage.messages.post(name, [NewMessage(name, ttl=600)]) for name in SIMILAR}
@@ -176,7 +176,7 @@ def queues_are_listed_by_their_very_names(env: Env) -> None:
     ensure_equal(different, "", "NAM-003", "difference between the names listed and those created")
 
 
-@check("NAM-003")
+@check("NAM-003", thorough=True)
 def similar_projects_are_different(env: Env) -> None:
     """Projects that differ in a single code point do not share a queue."""
     queue = env.queue()
@@ -207,7 +207,7 @@ def joined_names_stay_apart(env: Env) -> None:
             env.storage.messages.purge(queue, project=project)
 
 
-@check("NAM-004")
+@check("NAM-004", thorough=True)
 def joined_names_are_registered_apart(env: Env) -> None:
     """Creating one of two queues whose joined names read the same does not create the other."""
     if not keeps_records(env):
@@ -226,7 +226,7 @@ def joined_names_are_registered_apart(env: Env) -> None:
             env.storage.queues.delete(queue, project=project)
 
 
-@check("NAM-005")
+@check("NAM-005", thorough=True)
 def queues_named_like_internal_keys_are_just_queues(env: Env) -> None:
     """Queues named like a backend's tables, files and keys, and like parts of another queue's keys, hurt nothing."""
     main = env.queue("q")

@@ -57,7 +57,7 @@ def pop_of_an_empty_queue_gives_nothing(env: Env) -> None:
             ensure_equal(found, [], "POP-001", f"popped with limit={limit} from an empty queue")
 
 
-@check("POP-001")
+@check("POP-001", thorough=True)
 def pop_takes_thousands(env: Env) -> None:
     """``pop`` takes any limit that is allowed: thousands at once, in order."""
     for size in sizes(env.storage.limits.max_messages_per_pop):

@@ -480,7 +480,7 @@ def _count_before_and_after(env: Env, fill: Callable[[str], object], expected: C
     ensure_equal(_counted(env, queue), expected, "STA-004", f"counts before and after {what}: those after")
 
 
-@check("STA-004")
+@check("STA-004", thorough=True)
 def the_first_statistics_after_thousands_changed_are_exact(env: Env) -> None:
     """When thousands expire, end their claim and their delay together, the first statistics show it all."""
     many = min(env.depth, 5_000)

@@ -12,8 +12,8 @@ GROUP = "zaqar_core.drivers"
 
 DISTRIBUTIONS = {
     "sqlite": "zaqar-sqlite",
-    "redis": "zaqar-redis",
-    "rediss": "zaqar-redis",
+    **dict.fromkeys(("redis", "redis+unix", "redis+sentinel", "redis+cluster"), "zaqar-redis"),
+    **dict.fromkeys(("rediss", "rediss+sentinel", "rediss+cluster"), "zaqar-redis"),
     "swift": "zaqar-swift",
     "rethinkdb": "zaqar-rethinkdb",
     "memory": "zaqar-conformance",

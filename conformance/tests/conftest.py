@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,14 @@ from zaqar_conformance.mutants import all_mutants
 from zaqar_conformance.mutants.trial import Trial, try_mutant
 from zaqar_conformance.reading import ReportData
 from zaqar_conformance.target import find_target
+
+
+@pytest.fixture(autouse=True)
+def path() -> Iterator[None]:
+    """What a test puts on the path, such as the distribution of mutants, goes with it."""
+    before = sys.path[:]
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture

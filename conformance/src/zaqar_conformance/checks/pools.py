@@ -236,7 +236,7 @@ def pool_secrets_are_never_shown(env: Env) -> None:
         calls: tuple[Callable[[], object], ...] = (
             partial(env.storage.pools.delete, name),
             partial(env.storage.pools.create, other, uri=f"memry://u:{secret}@a"),
-            partial(env.storage.pools.create, other, uri=f"memory://u:{secret}@a?create=false"),
+            partial(env.storage.pools.create, other, uri=f"memory://u:{secret}@{new_id()}?create=false"),
             partial(env.storage.pools.create, other, uri=f"memory://u:{secret}@\ud800"),
             partial(env.storage.pools.create, other, uri=f"memory://u:{secret}@a?password={secret}"),
             partial(env.storage.pools.create, other, uri=PLAIN, options={"api_token": secret}),

@@ -9,7 +9,7 @@ from typing import Any
 
 from zaqar_conformance import judge
 from zaqar_conformance.check import Violation, ensure
-from zaqar_conformance.checks._clients import of_queue, settle_time
+from zaqar_conformance.checks._clients import of_queue, settle_time, settled
 from zaqar_conformance.checks._doomed import batch_of, metadata_of
 from zaqar_conformance.env import Env
 from zaqar_conformance.history import Operation
@@ -147,7 +147,7 @@ class Aftermath:
 
     def _all(self, queue: str) -> list[Message]:
         """All messages, whatever their state, once every reader sees what was written."""
-        time.sleep(settle_time(self._env))
+        settled(self._env)
         delayed = self._env.declares(Capability.DELAY)
         return self._reader.list_all(queue, include_claimed=True, include_delayed=delayed)
 

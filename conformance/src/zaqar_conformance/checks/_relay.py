@@ -39,7 +39,7 @@ class Relay(Driver):
 
     @classmethod
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
-        raise NotImplementedError("it is made of open drivers")
+        raise TypeError("a relay is made of open drivers; no URI opens one")
 
     @property
     def capabilities(self) -> frozenset[Capability]:

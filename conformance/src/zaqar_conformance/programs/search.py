@@ -6,7 +6,6 @@ import re
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, Final
@@ -66,7 +65,7 @@ class Search:
         """Search for so long. Raises ``Violation`` of the requirement with the shortest program found."""
         self._step = max(_SHORTEST, 100 * self._pace())
         self._deadline = time.monotonic() + seconds
-        with suppress(_Over, AssertionError, HypothesisException, BaseExceptionGroup):
+        try:
             for steps in cycle(self._kinds):
                 program = st.lists(st.none() | steps, min_size=LENGTH, max_size=LENGTH)
                 chosen = settings(
@@ -78,6 +77,11 @@ class Search:
                     suppress_health_check=list(HealthCheck),
                 )
                 hypothesis.seed(self._env.rng.getrandbits(64))(chosen(given(program)(self._search)))()
+        except _Over:
+            pass
+        except (_Disagree, HypothesisException, BaseExceptionGroup):
+            if self._failure is None:  # it is not that the sides disagreed, or did so only at times
+                raise
         if self._missing is not None:
             raise self._missing
         if self._failure is not None:
@@ -99,7 +103,7 @@ class Search:
             if self._failure is None:
                 self._deadline = time.monotonic() + _SHORTENING
             self._failure = failure
-            raise AssertionError
+            raise _Disagree
 
     def _try(self, program: Iterable[Step]) -> Failure | None:
         """Run it on both sides; None if they agree, or if the machine was too slow to tell."""
@@ -145,6 +149,10 @@ class Search:
             self._env.storage.messages.post(queue, [NewMessage({}, ttl=60)])
             taken.append(time.monotonic() - began)
         return min(taken)
+
+
+class _Disagree(Exception):
+    """Tells Hypothesis that the program fails; ``Search`` keeps how."""
 
 
 class _Over(BaseException):

@@ -17,7 +17,8 @@ CheckFunction = Callable[["Env"], None]
 class Check:
     """``requirements``: the numbers it proves. ``destructive``: it needs a server of its own (kills, pauses).
 
-    ``thorough``: it takes long, and is left out where somebody is in a hurry.
+    ``thorough``: it takes long, and is left out where somebody is in a hurry. ``waits``: it does little but wait, by
+    itself and without looking at what belongs to the process, so that others like it may run at the same time.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Check:
     requirements: tuple[str, ...]
     destructive: bool = False
     thorough: bool = False
+    waits: bool = False
 
     @property
     def summary(self) -> str:
@@ -36,7 +38,7 @@ _registry: dict[str, Check] = {}
 
 
 def check(
-    *requirements: str, destructive: bool = False, thorough: bool = False
+    *requirements: str, destructive: bool = False, thorough: bool = False, waits: bool = False
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Register a function as a check of these requirements. Its name is unique; its docstring says what it proves."""
 
@@ -46,7 +48,7 @@ def check(
             raise ValueError(f"two checks are called {name!r}; rename one")
         if not requirements or not function.__doc__:
             raise ValueError(f"check {name!r} must name a requirement and have a docstring")
-        _registry[name] = Check(name, function, requirements, destructive, thorough)
+        _registry[name] = Check(name, function, requirements, destructive, thorough, waits)
         return function
 
     return register

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -19,11 +21,15 @@ from zaqar_conformance.session import Session
 from zaqar_conformance.target import Target
 
 
+_AT_ONCE = 8
+"""So many of the checks that wait run at the same time."""
+
+
 class Progress(Protocol):
     """Is told how a run goes on."""
 
     def started(self, check: Check) -> None:
-        """A check begins."""
+        """A check begins; called in any thread."""
 
     def finished(self, result: CheckResult) -> None:
         """A check has ended."""
@@ -61,17 +67,20 @@ def run(
     results: list[CheckResult] = []
     interrupted = False
     with Session(target, seed=seed, depth=depth, quick=quick, known=known, arguments=arguments) as session:
+        # What was registered at a datastore of somebody else's is told from who did what, so that one runs at a time.
+        together = [check for check in chosen if check.waits and target.disposable]
         try:
-            for check in chosen:
-                if progress:
-                    progress.started(check)
-                results.append(session.run_check(check))
-                if progress:
-                    progress.finished(results[-1])
-                if until and until(results):
-                    break
+            with closing(_perform(session, chosen, together, progress)) as performed:
+                for result in performed:
+                    results.append(result)
+                    if progress:
+                        progress.finished(result)
+                    if until and until(results):
+                        break
         except KeyboardInterrupt:
             interrupted = True
+    order = [check.name for check in chosen]
+    results.sort(key=lambda result: order.index(result.name))
     contract = load()
     return Report(
         contract=contract.version,
@@ -95,6 +104,27 @@ def run(
         checks=tuple(results),
         stale_known_failures=tuple(stale(known, everything, results)),
     )
+
+
+def _perform(
+    session: Session, chosen: Sequence[Check], together: Sequence[Check], progress: Progress | None
+) -> Iterator[CheckResult]:
+    """Run those ``together`` at the same time, some of them at once, and then the others one after the other."""
+
+    def run_one(check: Check, alone: bool) -> CheckResult:
+        if progress:
+            progress.started(check)
+        return session.run_check(check, alone=alone)
+
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        for done in as_completed([pool.submit(run_one, check, False) for check in together]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for check in chosen:
+        if check not in together:
+            yield run_one(check, True)
 
 
 def plan(

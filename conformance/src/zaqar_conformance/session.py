@@ -1,4 +1,4 @@
-"""A running target, and one check after the other run on it, each with a fresh tenant and a limit to its time."""
+"""A running target, and checks run on it, each with a fresh tenant and a limit to its time."""
 
 from __future__ import annotations
 
@@ -83,10 +83,13 @@ class Session:
     ) -> None:
         self._server.stop()
 
-    def run_check(self, check: Check) -> CheckResult:
-        """Run one check and judge it; raises nothing but ``KeyboardInterrupt``."""
+    def run_check(self, check: Check, *, alone: bool = True) -> CheckResult:
+        """Run one check and judge it; raises nothing but ``KeyboardInterrupt``.
+
+        ``alone``: nothing else runs meanwhile, so that threads that are there afterwards are this check's.
+        """
         begin = time.monotonic()
-        trial = self._try(check)
+        trial = self._try(check, alone)
         judgement = bound(check, trial.judgement, self.capabilities)
         for entry in self._known:
             if entry.covers(check) and judgement.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED):
@@ -114,14 +117,14 @@ class Session:
         """The command line that runs this again."""
         return shlex.join(["zaqar-conformance", "run", *self._arguments, *options, f"--seed={self.seed}"])
 
-    def _try(self, check: Check) -> _Trial:
+    def _try(self, check: Check, alone: bool) -> _Trial:
         missing = features(check) - self.capabilities
         if missing:
             return _Trial(Judgement(Outcome.UNSUPPORTED, f"{', '.join(sorted(missing))} is not declared"))
         if self._quick and check.thorough:
             return _Trial(Judgement(Outcome.NOT_RUN, "it takes long, and --effort quick was asked for"))
         if not check.destructive:
-            trial = self._guarded(check, self._server)
+            trial = self._guarded(check, self._server, alone)
             if trial.judgement.outcome is Outcome.FAILED and not self._server.answers():
                 # The failure says nothing about this check once the datastore itself is gone.
                 message = f"the datastore does not answer any more; the check saw: {trial.judgement.message}"
@@ -134,14 +137,14 @@ class Session:
         try:
             try:
                 server.start()
-                return self._guarded(check, server)
+                return self._guarded(check, server, alone)
             finally:
                 server.stop()
         except Exception as error:
             details = "".join(traceback.format_exception(error))
             return _Trial(Judgement(Outcome.ERROR, f"the server of its own failed: {error}", details=details))
 
-    def _guarded(self, check: Check, server: _Server) -> _Trial:
+    def _guarded(self, check: Check, server: _Server, alone: bool) -> _Trial:
         """Run the check in a thread, which is given up when the target's ``check_limit`` is over."""
         before = set(threading.enumerate())
         trial = _Trial(Judgement(Outcome.PASSED))
@@ -172,7 +175,8 @@ class Session:
         thread.join(self._target.check_limit)
         if thread.is_alive():
             return _Trial(_hung(thread, self._target.check_limit))
-        trial.notes.extend(_leftovers(before))
+        if alone:
+            trial.notes.extend(_leftovers(before))
         return trial
 
     def _look(self) -> None:

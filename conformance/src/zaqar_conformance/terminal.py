@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from types import TracebackType
 from typing import Self
 
@@ -41,7 +41,7 @@ class TerminalProgress:
         self._console = console
         self._titles = {section.prefix: section.title for section in load().sections}
         self._left = Counter(_section(check.requirements) for check in checks)
-        self._seen: Counter[Outcome] = Counter()
+        self._seen: dict[str, Counter[Outcome]] = defaultdict(Counter)
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=len(checks))
@@ -60,14 +60,13 @@ class TerminalProgress:
 
     def finished(self, result: CheckResult) -> None:
         self._bar.advance(self._task)
-        self._seen[result.outcome] += 1
         if result.outcome in (Outcome.FAILED, Outcome.ERROR):
             self._console.print(f"{_colored(result.outcome)} {result.name}")
         section = _section(result.requirements)
+        self._seen[section][result.outcome] += 1
         self._left[section] -= 1
         if self._left[section] == 0:
-            self._console.print(f"{self._titles[section]}: {_summary(self._seen)}")
-            self._seen.clear()
+            self._console.print(f"{self._titles[section]}: {_summary(self._seen[section])}")
 
 
 def print_report(console: Console, report: Report) -> None:

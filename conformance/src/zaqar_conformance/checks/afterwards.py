@@ -16,7 +16,7 @@ _LATER = 1.2
 """Seconds: after that, what was to last for ``BRIEF`` is over by a clock of whole seconds too, rounded up."""
 
 
-@check("CLM-015", "STA-001", thorough=True)
+@check("CLM-015", "STA-001", thorough=True, waits=True)
 def long_ended_claims_are_none(env: Env) -> None:
     """Long after a claim's end its messages count as free; reading, renewing or releasing it harms nothing."""
     queue = env.queue()
@@ -35,7 +35,7 @@ def long_ended_claims_are_none(env: Env) -> None:
     ensure_equal(ids_of(claim.messages), ids, "CLM-004", "messages claimed long after the end of another claim")
 
 
-@check("CLM-006", thorough=True)
+@check("CLM-006", thorough=True, waits=True)
 def claimed_messages_are_there_long_after_their_ttl(env: Env) -> None:
     """Long after its own ttl a claimed message is fetched, and shown by its claim."""
     queue, ids, claim = _claimed_long_ago(env)
@@ -43,7 +43,7 @@ def claimed_messages_are_there_long_after_their_ttl(env: Env) -> None:
     ensure_equal(ids_of(env.storage.claims.get(queue, claim).messages), ids, "CLM-006", f"{_LONG_AGO}, by the claim")
 
 
-@check("CLM-007", "CLM-009", thorough=True)
+@check("CLM-007", "CLM-009", thorough=True, waits=True)
 def claims_are_renewed_and_released_long_after_ttls(env: Env) -> None:
     """Long after its messages' own ttl a claim is renewed, and released: then they are active again."""
     queue, ids, claim = _claimed_long_ago(env)
@@ -63,13 +63,13 @@ def _claimed_long_ago(env: Env) -> tuple[str, list[str], str]:
     return queue, ids, claim
 
 
-@check("MSG-010", "STA-001", thorough=True)
+@check("MSG-010", "STA-001", thorough=True, waits=True)
 def long_expired_messages_are_not_counted(env: Env) -> None:
     """Long after their end messages are neither counted nor shown first."""
     _ensure_expired(env, *_expired_long_ago(env), "long ago")
 
 
-@check("MSG-010", "STA-001", thorough=True)
+@check("MSG-010", "STA-001", thorough=True, waits=True)
 def long_expired_messages_are_not_counted_after_gc(env: Env) -> None:
     """Long after their end, and after ``gc``, messages are neither counted nor shown first."""
     queue, live = _expired_long_ago(env)
@@ -93,7 +93,7 @@ def _ensure_expired(env: Env, queue: str, live: list[str], state: str) -> None:
     ensure_equal(ends, live, "MSG-010", f"first and newest {what}")
 
 
-@check("MSG-011", "CLM-001", thorough=True)
+@check("MSG-011", "CLM-001", thorough=True, waits=True)
 def thousands_of_long_expired_messages_wedge_no_claim(env: Env) -> None:
     """With thousands long expired at the head, a claim takes what lives behind them."""
     queue = env.queue()

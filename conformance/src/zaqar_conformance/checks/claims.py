@@ -161,7 +161,7 @@ def claim_ids_are_opaque(env: Env) -> None:
     ensure_opaque([take(env, queue, 1)[0] for _ in range(300)], "CLM-003", "claim id")
 
 
-@check("CLM-003")
+@check("CLM-003", waits=True)
 def claim_ids_are_never_reused(env: Env) -> None:
     """Claims made after others were released, ended, purged or used up have new ids."""
     queue = env.queue()
@@ -190,7 +190,7 @@ def claim_ids_are_never_reused(env: Env) -> None:
 # --- its end ------------------------------------------------------------------------------------------
 
 
-@check("CLM-004")
+@check("CLM-004", waits=True)
 def messages_are_active_again_when_the_claim_ends(env: Env) -> None:
     """Claimed messages are hidden until the claim's ttl is over, and listed, where they stood, from then on."""
     queue = env.queue()
@@ -213,7 +213,7 @@ def messages_are_active_again_when_the_claim_ends(env: Env) -> None:
     ensure_equal(holders, [None] * 5, "CLM-004", f"claim ids of {what}")
 
 
-@check("CLM-004")
+@check("CLM-004", waits=True)
 def messages_are_claimed_again_when_the_claim_ends(env: Env) -> None:
     """Claimed messages are not claimed again before the claim's ttl is over, and first of all from then on."""
     queue = env.queue()
@@ -239,7 +239,7 @@ def messages_are_claimed_again_when_the_claim_ends(env: Env) -> None:
     )
 
 
-@check("CLM-004")
+@check("CLM-004", waits=True)
 def each_claim_ends_at_its_own_time(env: Env) -> None:
     """Of several claims the shorter ends first, whichever was made first; each frees its own messages."""
     queue = env.queue()
@@ -315,7 +315,7 @@ def a_claim_reports_its_ttl(env: Env) -> None:
         ensure(abs(seen - 2 * ttl) < 0.0011, "CLM-005", f"ttl of a claim renewed for {2 * ttl} s: {seen!r}")
 
 
-@check("CLM-005")
+@check("CLM-005", waits=True)
 def a_claims_age_counts_from_its_last_update(env: Env) -> None:
     """A claim's age grows with real time from 0 when it is made, and again from 0 when it is updated."""
     queue = env.queue()
@@ -372,7 +372,7 @@ def claim_count_rises_at_every_claim(env: Env) -> None:
         look(turn, f"after the release of claim number {turn}")
 
 
-@check("CLM-017")
+@check("CLM-017", waits=True)
 def claim_count_survives_expiry(env: Env) -> None:
     """When a claim ends by itself its messages keep their count, and the next claim adds one."""
     queue = env.queue()
@@ -386,7 +386,7 @@ def claim_count_survives_expiry(env: Env) -> None:
     ensure_equal(counts, [2, 1], "CLM-017", "claim counts when both are claimed")
 
 
-@check("CLM-017", "CLM-012")
+@check("CLM-017", "CLM-012", waits=True)
 def claim_count_survives_a_delayed_release(env: Env) -> None:
     """A release with a delay does not change the count."""
     queue = env.queue()

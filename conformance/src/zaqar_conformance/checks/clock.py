@@ -29,7 +29,7 @@ from zaqar_core import Capability, Message, NewMessage
 _WRONG_HOURS = (-7, 7)
 
 
-@check("TIM-001")
+@check("TIM-001", waits=True)
 def a_ttl_is_kept_to_the_millisecond(env: Env) -> None:
     """Messages with a ttl of a fraction of a second are fetched until it is over, and not after."""
     lives = []
@@ -49,7 +49,7 @@ def a_ttl_is_kept_to_the_millisecond(env: Env) -> None:
         )
 
 
-@check("TIM-001")
+@check("TIM-001", waits=True)
 def each_message_of_a_batch_has_its_own_ttl(env: Env) -> None:
     """In one post, each message lives as long as its own ttl says, whatever its neighbours' are."""
     queue = env.queue()
@@ -85,7 +85,7 @@ def a_ttl_is_reported_as_it_was_given(env: Env) -> None:
             )
 
 
-@check("TIM-002")
+@check("TIM-002", waits=True)
 def age_grows_with_real_time(env: Env) -> None:
     """``age`` is 0 at the post and grows as real time does, in get, list and first."""
     queue = env.queue()

@@ -41,7 +41,7 @@ def deleting_twice_succeeds(env: Env) -> None:
     see_listed(env, queue, [], "MSG-014", "3 messages, all deleted")
 
 
-@check("MSG-014")
+@check("MSG-014", waits=True)
 def deleting_what_is_absent_succeeds_whatever_claim_is_given(env: Env) -> None:
     """A message never posted, deleted, expired or purged is deleted without error, with any claim or none."""
     queue, purged = env.queue(), env.queue()
@@ -119,7 +119,7 @@ def deleting_with_a_released_claim_is_refused(env: Env) -> None:
     see_stats(env, queue, "MSG-015", "2 messages of which 1 is claimed, after refused deletions", free=1, claimed=1)
 
 
-@check("MSG-015")
+@check("MSG-015", waits=True)
 def deleting_with_an_expired_claim_is_refused(env: Env) -> None:
     """A claim that expired deletes nothing, by the very first call after its end, and one by one or in bulk."""
     one_by_one, in_bulk = env.queue(), env.queue()
@@ -166,7 +166,7 @@ def a_claimed_message_is_deleted_only_with_its_claim(env: Env) -> None:
     see_stats(env, queue, "MSG-017", "2 messages left of which 1 is claimed", free=1, claimed=1)
 
 
-@check("MSG-017")
+@check("MSG-017", waits=True)
 def a_message_that_is_free_again_is_deleted_without_a_claim(env: Env) -> None:
     """Once a claim has ended or was released, its messages are deleted without naming one, by the very first call."""
     queues = [env.queue() for _ in range(3)]
@@ -296,7 +296,7 @@ def a_deleted_message_is_not_claimed(env: Env) -> None:
     ensure_equal(ids_of(found.messages), ids[2:], "MSG-019", "claimed after a message was deleted under another claim")
 
 
-@check("MSG-019", "CLM-001")
+@check("MSG-019", "CLM-001", waits=True)
 def a_message_deleted_under_a_claim_does_not_come_back(env: Env) -> None:
     """What was deleted under a claim stays away when the claim is renewed, released in part, or ends."""
     renewed, named, ended = env.queue(), env.queue(), env.queue()
@@ -331,7 +331,7 @@ def a_deleted_message_is_not_popped(env: Env) -> None:
     ensure_equal(popped, [ids[1], ids[3]], "MSG-019", "popped of 4 messages of which 2 were deleted")
 
 
-@check("MSG-019", "MSG-027")
+@check("MSG-019", "MSG-027", waits=True)
 def a_message_deleted_while_delayed_never_appears(env: Env) -> None:
     """A delayed message can be deleted, and does not appear when its delay is over."""
     queue = env.queue()
@@ -398,7 +398,7 @@ def purge_removes_claims(env: Env) -> None:
     see_stats(env, queue, "MSG-020", "2 messages posted after a purge, after calls with the purged claim", free=2)
 
 
-@check("MSG-020", "CLM-004")
+@check("MSG-020", "CLM-004", waits=True)
 def purged_messages_do_not_come_back_with_time(env: Env) -> None:
     """When the end of a purged claim, delay or life comes, nothing returns and no count changes."""
     queue = env.queue()

@@ -45,7 +45,7 @@ def _excuse(begun: float, unit: float, what: str) -> None:
     ensure(time.monotonic() >= begun + unit - SLACK, "CLM-001", what)
 
 
-@check("CLM-006")
+@check("CLM-006", waits=True)
 def a_claimed_message_outlives_its_ttl(env: Env) -> None:
     """A message with a ttl shorter than its claim is fetched, shown, and deleted with the claim, after its ttl."""
 
@@ -71,7 +71,7 @@ def a_claimed_message_outlives_its_ttl(env: Env) -> None:
     paced(scenario)
 
 
-@check("CLM-006")
+@check("CLM-006", waits=True)
 def a_message_is_claimed_again_within_the_grace(env: Env) -> None:
     """A message whose own ttl is over is claimed again after the claim's end, within the grace."""
 
@@ -92,7 +92,7 @@ def a_message_is_claimed_again_within_the_grace(env: Env) -> None:
     paced(scenario)
 
 
-@check("CLM-006", "MSG-010")
+@check("CLM-006", "MSG-010", waits=True)
 def a_message_dies_when_the_grace_is_over(env: Env) -> None:
     """A message with a short ttl lives until the claim's end plus the grace, in fact, and not beyond."""
 
@@ -121,7 +121,7 @@ def a_message_dies_when_the_grace_is_over(env: Env) -> None:
     paced(scenario)
 
 
-@check("CLM-006", "MSG-010")
+@check("CLM-006", "MSG-010", waits=True)
 def without_grace_a_message_dies_with_its_claim(env: Env) -> None:
     """A message with a short ttl, claimed without grace, is gone when the claim ends, and never active again."""
 
@@ -141,7 +141,7 @@ def without_grace_a_message_dies_with_its_claim(env: Env) -> None:
     paced(scenario)
 
 
-@check("CLM-007")
+@check("CLM-007", waits=True)
 def a_longer_life_outlives_the_release(env: Env) -> None:
     """The life that a claim lengthened stays so after its release: the message is there after its first ttl."""
 
@@ -164,7 +164,7 @@ def a_longer_life_outlives_the_release(env: Env) -> None:
     paced(scenario)
 
 
-@check("CLM-007")
+@check("CLM-007", waits=True)
 def a_claim_never_shortens_a_life(env: Env) -> None:
     """A message with a longer ttl than its claim and grace keeps it, as reported and in fact."""
     queue = env.queue()
@@ -183,7 +183,7 @@ def a_claim_never_shortens_a_life(env: Env) -> None:
     ensure_equal(ttls, [LONG, LONG], "CLM-007", "ttls after another short claim, renewed and released")
 
 
-@check("CLM-007")
+@check("CLM-007", waits=True)
 def a_claim_never_resets_an_age(env: Env) -> None:
     """A message's age counts from its post through claims, renewals, releases and ends of claims."""
     queue = env.queue()
@@ -216,7 +216,7 @@ def a_claim_never_resets_an_age(env: Env) -> None:
     look("whose claim has ended")
 
 
-@check("CLM-007")
+@check("CLM-007", waits=True)
 def a_lengthened_life_is_reported(env: Env) -> None:
     """``ttl`` reports the whole life as it stands: age at the claim + the claim's ttl + grace, where that is longer."""
     queue = env.queue()
@@ -251,7 +251,7 @@ def a_lengthened_life_is_reported(env: Env) -> None:
 # --- update -------------------------------------------------------------------------------------------
 
 
-@check("CLM-008")
+@check("CLM-008", waits=True)
 def an_update_lengthens_a_claim(env: Env) -> None:
     """A claim renewed for longer holds its messages beyond its first end."""
 
@@ -279,7 +279,7 @@ def an_update_lengthens_a_claim(env: Env) -> None:
     paced(scenario)
 
 
-@check("CLM-008")
+@check("CLM-008", waits=True)
 def an_update_shortens_a_claim(env: Env) -> None:
     """A claim renewed for less ends that many seconds from the update, and not at its first end."""
     queue = env.queue()
@@ -301,7 +301,7 @@ def an_update_shortens_a_claim(env: Env) -> None:
     ensure_raises(ClaimDoesNotExist, "CLM-008", "get of a claim that was shortened and has ended", get)
 
 
-@check("CLM-008")
+@check("CLM-008", waits=True)
 def an_update_counts_from_now(env: Env) -> None:
     """Renewed with its own ttl, a claim ends that many seconds after the update, not after it was made."""
 
@@ -346,7 +346,7 @@ def the_last_of_many_updates_counts(env: Env) -> None:
     ensure_equal(counts, [1, 1], "CLM-017", "claim counts of messages whose claim was renewed often")
 
 
-@check("CLM-009")
+@check("CLM-009", waits=True)
 def an_update_lengthens_lives(env: Env) -> None:
     """After an update each message lives until the new end plus the grace, in fact, released too."""
 
@@ -378,7 +378,7 @@ def an_update_lengthens_lives(env: Env) -> None:
     paced(scenario)
 
 
-@check("CLM-009")
+@check("CLM-009", waits=True)
 def an_update_never_shortens_lives(env: Env) -> None:
     """An update that shortens the claim leaves the lives that it gave before as they were, reported and in fact."""
     queue = env.queue()
@@ -413,7 +413,7 @@ def an_update_reports_the_lengthened_life(env: Env) -> None:
 # --- claims that are over -----------------------------------------------------------------------------
 
 
-@check("CLM-015")
+@check("CLM-015", waits=True)
 def an_expired_claim_is_none(env: Env) -> None:
     """An expired claim is not read, renewed or deleted with, by the very first call after its end."""
     calls: dict[str, Callable[[str, str, list[str]], object]] = {
@@ -433,7 +433,7 @@ def an_expired_claim_is_none(env: Env) -> None:
         see_stats(env, queues[name], "CLM-015", f"2 messages of an expired claim after {name} was refused", free=2)
 
 
-@check("CLM-015")
+@check("CLM-015", waits=True)
 def an_expired_claim_releases_nothing(env: Env) -> None:
     """Releasing an expired claim, all or by name, succeeds and changes nothing."""
     queue = env.queue()
@@ -447,7 +447,7 @@ def an_expired_claim_releases_nothing(env: Env) -> None:
     ensure_equal(counts, [1, 1, 0], "CLM-015", "claim counts after the release of an expired claim")
 
 
-@check("CLM-015", "CLM-012")
+@check("CLM-015", "CLM-012", waits=True)
 def an_expired_claim_delays_nothing(env: Env) -> None:
     """Releasing an expired claim with a delay does not hide its messages, nor move them."""
     queue, by_name = env.queue(), env.queue()
@@ -488,7 +488,7 @@ def _ensure_powerless(env: Env, queue: str, old: str, holder: str, ids: list[str
     ensure(max(lives) < 5000, "CLM-016", f"ttls of the messages after an update of {what}: {lives}")
 
 
-@check("CLM-016")
+@check("CLM-016", waits=True)
 def an_expired_claim_has_no_power_over_another(env: Env) -> None:
     """An expired claim neither reads, renews, releases nor deletes what another claim holds since."""
     queue = env.queue()
@@ -510,7 +510,7 @@ def a_released_claim_has_no_power_over_another(env: Env) -> None:
     _ensure_powerless(env, queue, old, holder, ids, "was released")
 
 
-@check("CLM-016")
+@check("CLM-016", waits=True)
 def a_claims_old_end_does_not_end_another(env: Env) -> None:
     """When the time comes at which a released claim would have ended, another's hold on the messages goes on."""
     queue = env.queue()

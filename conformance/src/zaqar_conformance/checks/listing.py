@@ -91,7 +91,7 @@ def delayed_messages_are_left_out(env: Env) -> None:
         see_listed(env, queue, free, "LST-001", f"20 messages, some delayed, in pages of {limit}", limit=limit)
 
 
-@check("LST-001")
+@check("LST-001", waits=True)
 def expired_messages_are_left_out(env: Env) -> None:
     """Pages joined by their markers pass expired messages by, wherever they lie."""
     queue = env.queue()
@@ -243,7 +243,7 @@ def more_does_not_count_the_askers_own(env: Env) -> None:
     _judge_more(env, queue, "messages of other, me, other, me, me", echo=True, client_id="me")
 
 
-@check("LST-005")
+@check("LST-005", waits=True)
 def more_does_not_count_expired_messages(env: Env) -> None:
     """``more`` is False where nothing but expired messages follow."""
     queue = env.queue()
@@ -367,7 +367,7 @@ def a_marker_outlives_all_messages(env: Env) -> None:
         _behind(env, queue, marker, fresh, "LST-007", "6 messages, all deleted, then 3 posted")
 
 
-@check("LST-007")
+@check("LST-007", waits=True)
 def a_marker_outlives_the_expiry_of_its_message(env: Env) -> None:
     """When the message at the marker has expired, and ``gc`` has taken it, the listing goes on behind it."""
 
@@ -573,7 +573,7 @@ def what_is_released_ahead_of_the_marker_is_shown_once(env: Env) -> None:
     _behind(env, queue, rest.marker, ids[6:], "LST-011", what)
 
 
-@check("LST-011")
+@check("LST-011", waits=True)
 def what_a_claims_end_frees_is_not_shown_again(env: Env) -> None:
     """Messages behind the marker whose claim ends by itself stay behind it; those ahead are shown once."""
     queue = env.queue()
@@ -585,7 +585,7 @@ def what_a_claims_end_frees_is_not_shown_again(env: Env) -> None:
     _behind(env, queue, marker, ids[3:], "LST-011", "6 messages, 3 shown, 5 claimed until now")
 
 
-@check("LST-012")
+@check("LST-012", waits=True)
 def a_delayed_message_is_shown_once_by_following_markers(env: Env) -> None:
     """A listing that goes on from its marker shows a delayed message once, after it became available."""
 
@@ -610,7 +610,7 @@ def a_delayed_message_is_shown_once_by_following_markers(env: Env) -> None:
     paced(scenario)
 
 
-@check("LST-012")
+@check("LST-012", waits=True)
 def include_delayed_shows_everything_posted_before_once(env: Env) -> None:
     """With ``include_delayed`` a listing shows all that was posted before its first page once, while delays end."""
     queue = env.queue()
@@ -626,7 +626,7 @@ def include_delayed_shows_everything_posted_before_once(env: Env) -> None:
     ensure_equal(difference(shown, [ids[place] for place in order]), "", "LST-012", what)
 
 
-@check("LST-012", "CLM-012")
+@check("LST-012", "CLM-012", waits=True)
 def what_is_released_with_a_delay_is_shown_when_available(env: Env) -> None:
     """A message behind the marker that is released with a delay moves ahead of it and is shown once available."""
     queue = env.queue()

@@ -383,13 +383,13 @@ def _read_expired(env: Env, posted: list[_Posted], what: str) -> None:
         see_stats(env, queue, "MSG-010", what, free=2)
 
 
-@check("MSG-010")
+@check("MSG-010", waits=True)
 def expired_messages_are_not_read(env: Env) -> None:
     """Expired messages are not listed, fetched, shown first or counted, by the very first look."""
     _read_expired(env, _expire(env, 6), "6 messages of which 4 have expired")
 
 
-@check("MSG-010")
+@check("MSG-010", waits=True)
 def expired_messages_are_not_read_after_gc(env: Env) -> None:
     """After ``gc``, once and twice, expired messages are as absent as before, and the others are there."""
     posted = _expire(env, 6)
@@ -398,7 +398,7 @@ def expired_messages_are_not_read_after_gc(env: Env) -> None:
     _read_expired(env, posted, "6 messages of which 4 have expired, after gc")
 
 
-@check("MSG-010")
+@check("MSG-010", waits=True)
 def a_queue_whose_messages_expired_is_empty(env: Env) -> None:
     """A queue of which every message has expired is empty to every method, by the very first look."""
     queues = [env.queue() for _ in range(4)]
@@ -414,7 +414,7 @@ def a_queue_whose_messages_expired_is_empty(env: Env) -> None:
     see_listed(env, queues[0], fresh, "MSG-010", f"a new message in {what}")
 
 
-@check("MSG-010", "CLM-001")
+@check("MSG-010", "CLM-001", waits=True)
 def expired_messages_are_not_claimed(env: Env) -> None:
     """A claim, as the first operation since, takes no expired message and gets all others."""
     (queue, _, lasting), (after_gc, _, others), (small, _, firsts) = _expire(env, 3)
@@ -427,7 +427,7 @@ def expired_messages_are_not_claimed(env: Env) -> None:
     ensure_equal(ids_of(claim.messages), others, "MSG-010", "claimed of 6 messages of which 4 have expired, after gc")
 
 
-@check("MSG-010", "POP-001")
+@check("MSG-010", "POP-001", waits=True)
 def expired_messages_are_not_popped(env: Env) -> None:
     """A pop, as the first operation since, takes no expired message and gets all others."""
     (queue, _, lasting), (small, _, firsts) = _expire(env, 2)
@@ -473,7 +473,7 @@ def thousands_of_expired_messages_wedge_nothing(env: Env) -> None:
 # --- gc -----------------------------------------------------------------------------------------------
 
 
-@check("MSG-012")
+@check("MSG-012", waits=True)
 def gc_removes_nothing_alive(env: Env) -> None:
     """``gc``, also twice in a row, leaves active, claimed and delayed messages, claims and metadata as they were."""
     queue, metadata = env.queue(), {"a": 1}

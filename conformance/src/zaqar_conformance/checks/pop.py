@@ -88,7 +88,7 @@ def a_popped_message_is_never_seen_again(env: Env) -> None:
     see_stats(env, queue, "POP-002", "6 messages, all popped, after gc")
 
 
-@check("POP-002", "CLM-001")
+@check("POP-002", "CLM-001", waits=True)
 def a_popped_message_is_not_claimed(env: Env) -> None:
     """A claim passes popped messages by; they do not come back when it is released or time goes on."""
     queue = env.queue()
@@ -135,7 +135,7 @@ def pop_takes_the_messages_of_a_released_claim(env: Env) -> None:
     ensure_equal(popped, ids, "POP-003", "popped of 4 messages of which 2 were claimed and released")
 
 
-@check("POP-003")
+@check("POP-003", waits=True)
 def pop_takes_the_messages_of_an_expired_claim(env: Env) -> None:
     """Messages of a claim are popped once it has ended, and not before, whoever looked last."""
     queue = env.queue()

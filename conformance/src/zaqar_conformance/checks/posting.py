@@ -162,7 +162,7 @@ def a_dedup_id_posted_again_stores_nothing(env: Env) -> None:
     ensure_equal(kept, ("first", LONG, env.storage.client_id), "MSG-024", "body, ttl and client of the first message")
 
 
-@check("MSG-024")
+@check("MSG-024", waits=True)
 def a_dedup_id_outlives_its_message(env: Env) -> None:
     """After the first message was deleted or has expired its dedup id still gives its id and stores nothing."""
     queue = env.queue()
@@ -292,7 +292,7 @@ def order_survives_deletions_and_emptiness(env: Env) -> None:
         see_listed(env, queue, ids, "MSG-025", "messages posted and deleted at both ends in turns")
 
 
-@check("MSG-025", "MSG-027")
+@check("MSG-025", "MSG-027", waits=True)
 def equally_delayed_posts_are_listed_in_post_order(env: Env) -> None:
     """Messages posted one after the other with one delay are listed in post order once it is over."""
     queue = env.queue()
@@ -304,7 +304,7 @@ def equally_delayed_posts_are_listed_in_post_order(env: Env) -> None:
 # --- delayed ------------------------------------------------------------------------------------------
 
 
-@check("MSG-027")
+@check("MSG-027", waits=True)
 def a_delayed_message_is_not_seen_before_its_time(env: Env) -> None:
     """Before its delay is over a message is neither listed nor shown first; from then on it is both."""
     queue = env.queue()
@@ -335,7 +335,7 @@ def a_delayed_message_is_not_seen_before_its_time(env: Env) -> None:
     see_stats(env, queue, "MSG-027", "2 messages whose delay is over", free=2)
 
 
-@check("MSG-027", "CLM-001")
+@check("MSG-027", "CLM-001", waits=True)
 def a_delayed_message_is_not_claimed_before_its_time(env: Env) -> None:
     """Before its delay is over a message is not claimed, not even behind one that is; from then on it is."""
     queue = env.queue()
@@ -357,7 +357,7 @@ def a_delayed_message_is_not_claimed_before_its_time(env: Env) -> None:
     )
 
 
-@check("MSG-027", "POP-001")
+@check("MSG-027", "POP-001", waits=True)
 def a_delayed_message_is_not_popped_before_its_time(env: Env) -> None:
     """Before its delay is over a message is not popped, not even behind one that is; from then on it is."""
     queue = env.queue()
@@ -389,7 +389,7 @@ def thousands_become_available_together(env: Env) -> None:
         ensure_equal(difference(taken, ids[2]), "", "MSG-027", f"difference of what is claimed of {what}")
 
 
-@check("MSG-028")
+@check("MSG-028", waits=True)
 def a_delayed_message_stands_where_it_became_available(env: Env) -> None:
     """A delayed message comes after what was available before it, whatever was posted first, and before what is new."""
     queue = env.queue()
@@ -405,7 +405,7 @@ def a_delayed_message_stands_where_it_became_available(env: Env) -> None:
     ensure_equal(ends, (order[0], order[-1]), "MSG-028", "first and newest of these")
 
 
-@check("MSG-028", "CLM-001")
+@check("MSG-028", "CLM-001", waits=True)
 def delayed_messages_are_claimed_by_position(env: Env) -> None:
     """Messages whose delay is over are claimed in the order in which they became available."""
     queue = env.queue()
@@ -419,7 +419,7 @@ def delayed_messages_are_claimed_by_position(env: Env) -> None:
     )
 
 
-@check("MSG-029")
+@check("MSG-029", waits=True)
 def a_delayed_message_lives_from_its_post(env: Env) -> None:
     """The ttl of a delayed message counts from its post, not from the end of its delay."""
     queue = env.queue()
@@ -437,7 +437,7 @@ def a_delayed_message_lives_from_its_post(env: Env) -> None:
     see_listed(env, queue, [], "MSG-029", "a delayed message that has expired", include_delayed=True)
 
 
-@check("MSG-029")
+@check("MSG-029", waits=True)
 def a_delayed_message_ages_from_its_post(env: Env) -> None:
     """The age of a delayed message counts from its post, during its delay and after; its ttl is the one given."""
     queue = env.queue()

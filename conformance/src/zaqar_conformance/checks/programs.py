@@ -7,7 +7,7 @@ from zaqar_conformance.env import Env
 from zaqar_conformance.programs import draw
 from zaqar_conformance.programs.search import Search
 
-SECONDS = 4.0
+SECONDS = 3.0
 """How long each check searches."""
 
 

@@ -30,7 +30,7 @@ def record_insert_and_get(env: Env) -> None:
     ensure_equal(records.get(space, "K"), None, "REC-001", "get of a key that differs in case")
 
 
-@check("REC-001")
+@check("REC-001", waits=True)
 def record_insert_of_a_present_key_stores_nothing(env: Env) -> None:
     """``insert`` where a record is returns None and leaves value, version, nonce and life as they were."""
     records, space = _open(env)
@@ -244,7 +244,7 @@ def record_scan_sees_through_gaps(env: Env) -> None:
     ensure_equal(records.count(space), 20, "REC-005", "count after 180 of 200 were deleted")
 
 
-@check("REC-006")
+@check("REC-006", waits=True)
 def record_lives_for_its_ttl(env: Env) -> None:
     """A record with a ttl is there until it is over; one of a long ttl, or none, stays."""
     records, space = _open(env)
@@ -268,7 +268,7 @@ def record_lives_for_its_ttl(env: Env) -> None:
     ensure_equal(left, ["long", "none"], "REC-006", "keys left: one of a long ttl, one of none")
 
 
-@check("REC-006")
+@check("REC-006", waits=True)
 def record_expired_is_absent_to_every_method(env: Env) -> None:
     """An expired record is absent to get, replace, delete, scan and count, and does not shorten a page of ``scan``."""
     records, space = _open(env)
@@ -294,7 +294,7 @@ def record_expired_is_absent_to_every_method(env: Env) -> None:
     ensure_equal(records.get(space, key), None, "REC-006", "get of an expired record after replace and delete")
 
 
-@check("REC-006")
+@check("REC-006", waits=True)
 def record_insert_over_an_expired_one(env: Env) -> None:
     """``insert`` over an expired record succeeds, and the new one has the ttl of its own insert."""
     records, space = _open(env)
@@ -312,7 +312,7 @@ def record_insert_over_an_expired_one(env: Env) -> None:
     ensure_equal(left, ["long", "stays"], "REC-006", "keys left, once the ttl of the old and of one new record is over")
 
 
-@check("REC-006")
+@check("REC-006", waits=True)
 def record_replace_keeps_the_ttl(env: Env) -> None:
     """``replace`` neither ends nor renews a ttl: the record expires when it would have."""
     records, space = _open(env)

@@ -131,7 +131,7 @@ def release_of_thousands_by_name(env: Env) -> None:
         ensure_equal(held, ids[-1:], "CLM-011", "messages left to the claim")
 
 
-@check("CLM-012")
+@check("CLM-012", waits=True)
 def a_delayed_release_hides_messages_until_then(env: Env) -> None:
     """Messages released with a delay are delayed, the claim is gone, and they are listed when it is over."""
     queue = env.queue()
@@ -173,7 +173,7 @@ def a_delayed_release_counts_as_delayed(env: Env) -> None:
     ensure_equal(held, [ids[2]], "CLM-012", f"messages of the claim: {what}")
 
 
-@check("CLM-012")
+@check("CLM-012", waits=True)
 def a_delayed_release_moves_messages_in_their_order(env: Env) -> None:
     """Released with a delay, messages stand in their old order between what was available before and what is new."""
     queue = env.queue()

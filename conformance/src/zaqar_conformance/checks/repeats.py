@@ -16,7 +16,7 @@ _CLIENTS = 16
 _TIMEOUT = 0.25
 """Seconds: of the clients; the datastore stands still for longer."""
 _STILL = 0.4
-_STILLS = 10
+_STILLS = 6
 _BETWEEN = 0.03
 _QUEUES = 20
 """For each client, to claim or pop from once each."""

@@ -135,7 +135,7 @@ def counts_equal_what_is_listed_after_any_mixture(env: Env) -> None:
     _judge(env, queue, "after 150 steps of a random mixture")
 
 
-@check("STA-001")
+@check("STA-001", waits=True)
 def counts_equal_what_is_listed_after_time_has_passed(env: Env) -> None:
     """When the short lives, delays and claims of a random mixture are over, the counts are those of the listing."""
     queues = [env.queue() for _ in range(6)]
@@ -368,7 +368,7 @@ def statistics_leave_delayed_messages_out_at_the_ends(env: Env) -> None:
     _see_ends(env, only, None, None, "2 delayed messages")
 
 
-@check("STA-002", "MSG-010")
+@check("STA-002", "MSG-010", waits=True)
 def statistics_leave_expired_messages_out_at_the_ends(env: Env) -> None:
     """Expired messages are neither oldest nor newest."""
     queue, only = env.queue(), env.queue()
@@ -380,7 +380,7 @@ def statistics_leave_expired_messages_out_at_the_ends(env: Env) -> None:
     _see_ends(env, only, None, None, "2 expired messages")
 
 
-@check("STA-002")
+@check("STA-002", waits=True)
 def statistics_give_ages(env: Env) -> None:
     """The ages of ``oldest`` and ``newest`` count from their posts."""
     queue = env.queue()
@@ -408,7 +408,7 @@ def statistics_give_ages(env: Env) -> None:
 # --- what time changes --------------------------------------------------------------------------------
 
 
-@check("STA-004")
+@check("STA-004", waits=True)
 def the_next_statistics_show_what_expired(env: Env) -> None:
     """Until their ttl is over messages are counted, and by the very next statistics they are not."""
     queue = env.queue()
@@ -427,7 +427,7 @@ def the_next_statistics_show_what_expired(env: Env) -> None:
     _count_before_and_after(env, lambda queue: post(env, queue, 3, ttl=BRIEF), (0, 0, 0, 0), "3 messages expired")
 
 
-@check("STA-004", "CLM-004")
+@check("STA-004", "CLM-004", waits=True)
 def the_next_statistics_show_a_claims_end(env: Env) -> None:
     """Until the claim ends its messages count as claimed, and by the very next statistics as free."""
     queue = env.queue()
@@ -451,7 +451,7 @@ def the_next_statistics_show_a_claims_end(env: Env) -> None:
     )
 
 
-@check("STA-004", "MSG-027")
+@check("STA-004", "MSG-027", waits=True)
 def the_next_statistics_show_a_delays_end(env: Env) -> None:
     """Until the delay is over messages count as delayed, and by the very next statistics as free."""
     queue = env.queue()

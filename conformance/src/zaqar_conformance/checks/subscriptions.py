@@ -153,7 +153,7 @@ def subscriptions_are_listed_once(env: Env) -> None:
     ensure_equal(sorted(rest), sorted(expected), "SUB-004", "ids behind a marker whose subscription is gone")
 
 
-@check("SUB-005")
+@check("SUB-005", waits=True)
 def subscription_ends_with_its_ttl(env: Env) -> None:
     """A subscription is there until its ttl is over, then gone to every method; changes do not move its end."""
     subscriptions = env.storage.subscriptions

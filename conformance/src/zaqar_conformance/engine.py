@@ -20,7 +20,6 @@ from zaqar_conformance.scoring import capability_results, requirement_results, s
 from zaqar_conformance.session import Session
 from zaqar_conformance.target import Target
 
-
 _AT_ONCE = 8
 """So many of the checks that wait run at the same time."""
 

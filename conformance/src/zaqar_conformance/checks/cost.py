@@ -62,7 +62,7 @@ def depth_of_claimed_messages_costs_little(env: Env) -> None:
 @check("CAP-003", thorough=True)
 def depth_of_expired_messages_costs_little(env: Env) -> None:
     """With 100 000 expired messages ahead, operations cost at most 1.5 times as much as with 100."""
-    ttl = _time_to_fill(env)
+    ttl = _time_to_post(env, env.depth)
     with _queues(env, partial(post, ttl=ttl)) as queues:
         elapse(env, ttl)
         _compare(env, "expired", _work, queues)
@@ -78,7 +78,7 @@ def depth_of_delayed_messages_costs_little(env: Env) -> None:
 @check("STA-005", thorough=True)
 def depth_costs_statistics_little(env: Env) -> None:
     """With 100 000 messages in the queue, of every state, statistics cost at most 1.5 times as much as with 100."""
-    ttl = _time_to_fill(env)
+    ttl = _time_to_post(env, env.depth // len(_states(env, 0)))
     with _queues(env, partial(_post_mixture, ttl=ttl)) as queues:
         elapse(env, ttl)
         _compare(env, "of every state", _count, queues)
@@ -111,14 +111,15 @@ def _beside(env: Env, first: str) -> str:
     raise TargetError(f"of {_NAMES} fresh queues the target {env.target.name} has none on one server with {first!r}")
 
 
-def _time_to_fill(env: Env) -> float:
-    """Seconds, rather too many, in which the deep queue is filled: a ttl with which it is whole before it expires."""
+def _time_to_post(env: Env, count: int) -> float:
+    """Seconds, rather too many, in which so many are posted: with that ttl all are there before the first expires."""
     queue = env.queue("pace")
+    post(env, queue, _PACE)  # opens connections, and fills caches
     began = time.monotonic()
     post(env, queue, _PACE)
     took = time.monotonic() - began
     env.storage.messages.purge(queue)
-    return 0.5 + 2 * took * env.depth / _PACE
+    return 0.5 + 1.5 * took * count / _PACE
 
 
 def _post_claimed(env: Env, queue: str, count: int) -> None:
@@ -138,13 +139,19 @@ def _post_delayed(env: Env, queue: str, count: int) -> None:
 
 
 def _post_mixture(env: Env, queue: str, count: int, *, ttl: float) -> None:
+    states = _states(env, ttl)
+    for fill in states:
+        fill(env, queue, count // len(states))
+
+
+def _states(env: Env, ttl: float) -> Sequence[Fill]:
+    """How messages of each state that the backend knows are posted; those that expire live for ``ttl``."""
     states: list[Fill] = [partial(post, ttl=ttl)]
     if env.declares(Capability.CLAIMS):
         states.append(_post_claimed)
     if env.declares(Capability.DELAY):
         states.append(_post_delayed)
-    for fill in (*states, post):
-        fill(env, queue, count // (len(states) + 1))
+    return [*states, post]
 
 
 # --- one round ----------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def move_and_be_killed(worker: Worker, queue: str, step: list[str]) -> None:
     mover.claims.create(queue, ttl=_LEASE, grace=60, limit=10)
 
 
-@check("DLQ-004", thorough=True)
+@check("DLQ-004", thorough=True, waits=True)
 def dead_letters_outlive_a_vanished_mover(env: Env) -> None:
     """Clients that move dead letters vanish after every step: no message is lost, the next claim goes on."""
     for step in STEPS:
@@ -89,7 +89,7 @@ def dead_letters_move_to_another_backend(env: Env) -> None:
             ensure_equal(source.messages.stats(queue).total, 0, "DLQ-005", "messages left in the first backend")
 
 
-@check("DLQ-004", "DLQ-005", thorough=True)
+@check("DLQ-004", "DLQ-005", thorough=True, waits=True)
 def dead_letters_outlive_a_mover_between_backends(env: Env) -> None:
     """Clients that move dead letters from one backend to another vanish after every step: no message is lost."""
     with _another_backend(env) as other:

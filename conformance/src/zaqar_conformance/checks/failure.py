@@ -82,7 +82,7 @@ def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
     )
 
 
-@check("FAI-002", destructive=True, thorough=True)
+@check("FAI-002", destructive=True, thorough=True, waits=True)
 def blocked_datastore_refuses_writes(env: Env) -> None:
     """A post to a datastore that serves nobody raises ``StorageUnavailable``, each time, and works afterwards."""
     queue, client = env.queue(), env.connect(timeout=_TIMEOUT, metadata_ttl=_CACHED)

@@ -80,7 +80,7 @@ def a_post_that_runs_out_of_time_stores_nothing(env: Env) -> None:
         verdict()
 
 
-@check("MSG-023", destructive=True, thorough=True)
+@check("MSG-023", destructive=True, thorough=True, waits=True)
 def a_post_to_a_silent_datastore_stores_nothing(env: Env) -> None:
     """A post to a datastore that serves nobody for a while has stored nothing, or says that its outcome is unknown."""
     patient = env.connect(timeout=0.5, metadata_ttl=600)  # lest asking for metadata is all that it comes to

@@ -1,0 +1,1 @@
+"""Message queues in the objects of an OpenStack Swift: the backend behind ``swift://`` URIs."""

@@ -1,0 +1,28 @@
+"""A real OpenStack Swift of one's own, for development and tests: ``python -m zaqar_swift.server`` starts one.
+
+``pip install zaqar-swift[server]`` brings what it needs. Proxy, account, container and object servers share one process
+on loopback: no root, no memcached, no rsync, ready in about a second. It ends when its standard input does, so with
+whoever started it, and takes along what it stored, unless a folder was named.
+
+Eventlet changes the process that it runs in: start this as a program, never import its parts into another.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+HOST: Final = "127.0.0.1"
+USER: Final = "test:tester"
+KEY: Final = "testing"
+CONTROL: Final = "/cluster/"
+"""Behind the proxy's address: ``POST /cluster/expire``, ``.../update``, ``.../fail/N``, ``.../heal/N``."""
+
+
+def auth_url(port: int) -> str:
+    """Where to ask for a token, by the first version of Swift's authentication."""
+    return f"http://{HOST}:{port}/auth/v1.0"
+
+
+def uri(port: int) -> str:
+    """What to connect to."""
+    return f"swift+http://{USER.replace(':', '%3A')}:{KEY}@{HOST}:{port}/auth/v1.0"

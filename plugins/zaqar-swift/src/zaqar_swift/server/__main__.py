@@ -1,0 +1,54 @@
+"""The command: starts a cluster, prints the credentials, and serves until its standard input ends, or Ctrl-C."""
+
+# ruff: noqa: E402, T201 - eventlet comes first, and what is printed is what the command is for
+
+from __future__ import annotations
+
+import eventlet
+
+eventlet.monkey_patch()
+
+import argparse
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+from eventlet import event, tpool
+
+from zaqar_swift.server import KEY, USER, auth_url, uri
+from zaqar_swift.server.cluster import Cluster
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="zaqar-swift-") as own:
+        folder = Path(options.folder or own).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            cluster = Cluster(folder, port=options.port, replicas=options.replicas, token_life=options.token_life)
+            cluster.start()
+            print(f"export ST_AUTH={auth_url(cluster.port)} ST_USER={USER} ST_KEY={KEY}")
+            print(uri(cluster.port), flush=True)
+            if options.forever:
+                event.Event().wait()
+            while tpool.execute(os.read, 0, 1024):
+                pass
+        except KeyboardInterrupt:
+            pass
+    os._exit(0)  # eventlet's threads have nothing to finish
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m zaqar_swift.server", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="of the proxy; any free one unless given")
+    parser.add_argument("--folder", help="keep what is stored in this folder; else it goes when the servers end")
+    parser.add_argument("--replicas", type=int, default=1, choices=range(1, 6), help="each on servers of its own")
+    parser.add_argument("--token-life", type=float, default=86400, metavar="SECONDS", help="how long a token is good")
+    parser.add_argument("--forever", action="store_true", help="go on when standard input ends")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

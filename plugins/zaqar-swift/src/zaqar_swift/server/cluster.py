@@ -1,0 +1,136 @@
+"""All servers of a small Swift in this process, which eventlet must have patched."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import eventlet
+from eventlet import wsgi
+from swift.common import storage_policy, utils
+from swift.common.wsgi import SwiftHttpProtocol, loadapp
+from swift.container.updater import ContainerUpdater
+from swift.obj.expirer import ObjectExpirer
+from swift.obj.updater import ObjectUpdater
+
+from zaqar_swift.server import CONTROL, HOST
+from zaqar_swift.server import configuration as files
+
+_LONGEST_REQUEST_LINE: Final = 8_192
+_OFTEN: Final = 1_000_000
+"""How many deletions or updates a second a pass may make."""
+
+warnings.filterwarnings("ignore", message="capitalize_response_headers is disabled")
+
+
+class Cluster:
+    """A proxy, and for each replica an account, a container and an object server, not serving yet."""
+
+    def __init__(self, folder: Path, *, port: int, replicas: int, token_life: float) -> None:
+        self._folder = folder
+        logging.basicConfig(filename=folder / "swift.log")
+        files.write_swift_conf(folder)
+        utils.set_swift_dir(str(folder))
+        storage_policy.reload_storage_policies()
+        self._listener = eventlet.listen((HOST, port))
+        self.port: int = self._listener.getsockname()[1]
+        listeners = [{kind: eventlet.listen((HOST, 0)) for kind in files.KINDS} for _ in range(replicas)]
+        for kind in files.KINDS:  # the sockets come first: rings name their ports, servers read the rings
+            files.write_ring(folder, kind, [each[kind].getsockname()[1] for each in listeners])
+        self._replicas = [_Replica(folder, number, each) for number, each in enumerate(listeners)]
+        self._proxy = _app(files.write_proxy(folder, token_life=token_life))
+
+    def start(self) -> None:
+        """Serve."""
+        for replica in self._replicas:
+            replica.start()
+        eventlet.spawn(_serve, self._listener, self._answer)
+
+    def expire(self) -> None:
+        """One pass of the expirer: what has expired leaves the disk and the listings."""
+        for number in range(len(self._replicas)):  # accounts learn of their containers, the expirer's own among them
+            ContainerUpdater(self._daemon(number)).run_once()
+        client = str(files.write_internal_client(self._folder))
+        conf = {"internal_client_conf_path": client, "tasks_per_second": _OFTEN, "dequeue_from_legacy": "true"}
+        ObjectExpirer({**self._daemon(0), **conf}).run_once()
+
+    def update(self) -> None:
+        """One pass of the object updaters: listings learn what a server that was away has missed."""
+        for number in range(len(self._replicas)):
+            updater = ObjectUpdater(self._daemon(number))
+            updater.get_container_ring()
+            updater.object_sweep(str(files.device_of(self._folder, number)))
+
+    def fail(self, number: int) -> None:
+        """The servers of a replica take no more connections; what it stores stays."""
+        self._replicas[number].stop()
+
+    def heal(self, number: int) -> None:
+        """End ``fail``."""
+        self._replicas[number].start()
+
+    def _daemon(self, number: int) -> dict[str, Any]:
+        return {
+            "swift_dir": str(self._folder),
+            "devices": str(files.devices_of(self._folder, number)),
+            "mount_check": "false",
+            "recon_cache_path": str(self._folder),
+            "log_custom_handlers": "zaqar_swift.server.log.to_file",
+            "objects_per_second": _OFTEN,
+            "containers_per_second": _OFTEN,
+        }
+
+    def _answer(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = env["PATH_INFO"]
+        if not path.startswith(CONTROL):
+            answer: Iterable[bytes] = self._proxy(env, start_response)
+            return answer
+        action, _, number = path.removeprefix(CONTROL).partition("/")
+        work = {"expire": self.expire, "update": self.update, "fail": self.fail, "heal": self.heal}.get(action)
+        if work is None or env["REQUEST_METHOD"] != "POST":
+            start_response("404 Not Found", [])
+            return [b"POST expire, update, fail/N or heal/N"]
+        work(*([int(number)] if number else []))  # type: ignore[operator]
+        start_response("204 No Content", [])
+        return []
+
+
+class _Replica:
+    """The three servers of one replica, each on the port that the rings name."""
+
+    def __init__(self, folder: Path, number: int, listeners: dict[str, Any]) -> None:
+        self._listeners = listeners
+        self._ports = {kind: listener.getsockname()[1] for kind, listener in listeners.items()}
+        self._apps = {kind: _app(files.write_backend(folder, kind, number)) for kind in files.KINDS}
+        self._serving: list[Any] = []
+
+    def start(self) -> None:
+        if self._serving:
+            return
+        for kind, port in self._ports.items():
+            listener = self._listeners.pop(kind, None) or eventlet.listen((HOST, port))
+            self._serving.append((eventlet.spawn(_serve, listener, self._apps[kind]), listener))
+
+    def stop(self) -> None:
+        for thread, listener in self._serving:
+            thread.kill()
+            listener.close()
+        self._serving = []
+
+
+def _app(conf: Path) -> Any:
+    return loadapp(str(conf), global_conf={"log_name": conf.stem})
+
+
+def _serve(listener: Any, app: Any) -> None:
+    wsgi.server(
+        listener,
+        app,
+        utils.NullLogger(),
+        protocol=SwiftHttpProtocol,
+        capitalize_response_headers=False,
+        url_length_limit=_LONGEST_REQUEST_LINE,
+    )

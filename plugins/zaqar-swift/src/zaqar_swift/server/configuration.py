@@ -97,8 +97,16 @@ def write_ring(folder: Path, kind: str, ports: Sequence[int]) -> None:
     """Each replica of everything is on the one device of the server at one port."""
     devices: list[dict[str, Any]] = [
         {
-            **{"id": number, "region": 1, "zone": number, "weight": 1.0, "device": _device(number), "meta": ""},
-            **{"ip": HOST, "port": port, "replication_ip": HOST, "replication_port": port},
+            "id": number,
+            "region": 1,
+            "zone": number,
+            "weight": 1.0,
+            "device": _device(number),
+            "meta": "",
+            "ip": HOST,
+            "port": port,
+            "replication_ip": HOST,
+            "replication_port": port,
         }
         for number, port in enumerate(ports)
     ]

@@ -10,7 +10,7 @@ from typing import Any
 def to_file(
     conf: dict[str, Any],
     name: str,
-    log_to_console: bool,  # noqa: FBT001 - Swift calls it so
+    log_to_console: bool,
     log_route: str,
     fmt: str,
     logger: logging.Logger,

@@ -1,0 +1,115 @@
+"""Tokens and the storage URL, by the plugins of keystoneauth that every OpenStack client uses."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, NamedTuple
+
+from keystoneauth1 import session as keystone
+from keystoneauth1.identity import v3
+from swiftclient.authv1 import PasswordPlugin
+
+from zaqar_core.uri import Uri
+from zaqar_swift.errors import not_authenticated
+from zaqar_swift.options import Login, Options, login_of
+
+_SERVICE = "object-store"
+
+
+class Grant(NamedTuple):
+    """Where the account is, and a token for it."""
+
+    url: str
+    token: str
+
+
+class Access:
+    """Logs in when a token is needed, and again when one is refused."""
+
+    def __init__(self, uri: Uri, options: Options) -> None:
+        login = login_of(uri, options)
+        self._lock = threading.Lock()
+        self._grant: Grant | None = None
+        self._owner = os.getpid()
+        self._session: Any = None
+        self.where = uri.hosts or f"the cloud {options.cloud or 'of the environment'}"
+        self.ca: str = options.tls_ca
+        self.verify = options.tls_verify
+        self._interface = options.interface
+        self._region = options.region or None
+        if login is not None:
+            self._plugin = _plugin(login, options)
+        else:
+            region = _cloud(options)
+            self._plugin = region.get_auth()
+            self._region = self._region or region.get_region_name() or None
+            self._interface = region.get_interface(_SERVICE) or self._interface
+            verify, _ = region.get_requests_verify_args()
+            self.verify = bool(verify) and self.verify
+            self.ca = self.ca or (verify if isinstance(verify, str) else "")
+
+    def grant(self, deadline: float) -> Grant:
+        """Raises ``StorageUnavailable``."""
+        with self._lock:
+            if self._grant is None:
+                self._grant = self._log_in(deadline)
+            return self._grant
+
+    def refused(self, grant: Grant) -> None:
+        """The token is not taken any more; the next one is new."""
+        with self._lock:
+            if self._grant is grant:
+                self._grant = None
+                self._plugin.invalidate()
+
+    def _log_in(self, deadline: float) -> Grant:
+        try:
+            session = self._open_session(deadline)
+            token = self._plugin.get_token(session)
+            url = self._plugin.get_endpoint(
+                session, service_type=_SERVICE, interface=self._interface, region_name=self._region
+            )
+        except Exception as error:
+            raise not_authenticated(error, self.where) from error
+        if not url or not token:
+            missing = LookupError(f"no endpoint of {_SERVICE}, region {self._region}, interface {self._interface}")
+            raise not_authenticated(missing, self.where) from missing
+        return Grant(str(url).rstrip("/"), str(token))
+
+    def _open_session(self, deadline: float) -> Any:
+        """One of this process: a fork inherits sockets that are its parent's."""
+        if self._session is None or self._owner != os.getpid():
+            self._owner = os.getpid()
+            self._session = keystone.Session(verify=self.ca or self.verify)
+        self._session.timeout = max(0.001, deadline - time.monotonic())
+        return self._session
+
+
+def _plugin(login: Login, options: Options) -> Any:
+    if login.kind == "v1":
+        return PasswordPlugin(login.url, login.user, login.secret, options.project or None)
+    if login.kind == "application_credential":
+        return v3.ApplicationCredential(login.url, login.secret, application_credential_id=login.user)
+    return v3.Password(
+        login.url,
+        login.secret,
+        username=login.user,
+        user_domain_name=options.user_domain,
+        project_name=options.project,
+        project_domain_name=options.project_domain,
+    )
+
+
+def _cloud(options: Options) -> Any:
+    """What ``clouds.yaml`` and the ``OS_`` variables say."""
+    from openstack.config import OpenStackConfig
+    from openstack.exceptions import ConfigException
+
+    from zaqar_swift.errors import no_cloud
+
+    try:
+        return OpenStackConfig().get_one(cloud=options.cloud or None, region_name=options.region or None)
+    except ConfigException as error:
+        raise no_cloud(error) from error

@@ -1,0 +1,235 @@
+"""How one of several claimers comes to hold a message, where nothing is atomic but the writing of one object.
+
+1. Write a claim that says: I am choosing.
+2. List the queue. If somebody with a lower claim id is choosing too, take the own claim back, and begin again once
+   nobody is. If only such with higher ids are, list again until they have taken their claims back or chosen.
+3. Choose among what no claim holds, and write the claim again, with what it takes.
+
+Of two who choose at once, whoever wrote last has the other in its listing. If that is the one with the higher id, it
+takes its claim back; else the other cannot have seen it, and it waits to see what that one chooses. Two get the same
+message only where a listing does not show what was written before, as in a cluster that is not well, or where somebody
+stops for long between looking and writing. Everybody then sees from the claims who holds it: see ``View``.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
+from threading import Lock
+from typing import Final, NamedTuple, TypeVar
+
+from zaqar_core.errors import StorageError, StorageUnavailable
+from zaqar_swift.names import message_name, new_claim_id
+from zaqar_swift.packing import ClaimObject, Entry, Sent
+from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until
+
+T = TypeVar("T")
+
+CHOOSES_FOR: Final = 2.0
+"""Seconds after which somebody who is choosing has to begin again."""
+DEAD_AFTER: Final = 4.0
+"""Seconds for which others wait for somebody who is choosing."""
+
+_SPENT_FOR: Final = 60_000_000
+_SPENT_DROPPED: Final = 4
+_REMEMBERED: Final = 4_096
+_SHORTEST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.1
+
+
+class Taken(NamedTuple):
+    """What a claim took. ``before``: what the queue's claims said until then; ``items`` without those that are gone."""
+
+    claim_id: str
+    claim: ClaimObject
+    before: View
+    items: Sequence[Item]
+    contents: dict[str, Sent]
+
+
+class Choice:
+    """Takes messages for claims and pops."""
+
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
+        self._store = queues.store
+        self._lock = Lock()
+        self._turns: OrderedDict[str, Lock] = OrderedDict()
+        self._full: OrderedDict[str, bool] = OrderedDict()
+        self._choosing: OrderedDict[str, float] = OrderedDict()
+        self._deleted: OrderedDict[str, set[str]] = OrderedDict()
+
+    def take(self, place: Place, *, ttl: int, grace: int, limit: int, deadline: float) -> Taken | None:
+        """Up to ``limit`` active messages, held for ``ttl`` microseconds; None if there was nothing to take."""
+        with self._turn(place, deadline):
+            while True:
+                # Where a claim was filled last time, there is more: no look beforehand.
+                if not self._full.get(place.prefix):
+                    view, scan = self._queues.view_and_scan(place, deadline, expected=limit)
+                    if not _active(view, scan, 1):
+                        self._clean(place, view, scan, deadline)
+                        return None
+                taken = self._choose(place, ttl, grace, limit, deadline)
+                if taken is not None:
+                    return taken
+
+    def forget(self, place: Place, view: View, message_ids: Sequence[str], deadline: float) -> None:
+        """These were deleted: drop the claims that hold nothing more, as far as this driver knows."""
+        empty = []
+        with self._lock:
+            for some_id in message_ids:
+                claim_id = view.holder(some_id)
+                if claim_id is None:
+                    continue
+                gone = self._deleted.setdefault(claim_id, set())
+                gone.add(some_id)
+                if gone.issuperset(entry.id for entry in view.claims[claim_id].entries):
+                    empty.append(claim_id)
+                    del self._deleted[claim_id]
+            while len(self._deleted) > _REMEMBERED:
+                self._deleted.popitem(last=False)
+        if empty:
+            self._store.at_once([partial(self._queues.drop_claim, place, each, deadline) for each in empty], deadline)
+
+    def _choose(self, place: Place, ttl: int, grace: int, limit: int, deadline: float) -> Taken | None:
+        """None: it has to be tried again."""
+        began = time.monotonic()
+        now = self._queues.clock.now()
+        claim_id = new_claim_id(now)
+        taken = None
+        try:
+            self._queues.write_claim(place, claim_id, ClaimObject(now, ttl, 0, True, ()), deadline)
+            seen = self._look(place, claim_id, limit, began, deadline)
+            if seen is not None:
+                view, scan = seen
+                items = _active(view, scan, limit)
+                self._remember(self._full, place.prefix, len(items) == limit)
+                if items and time.monotonic() - began < CHOOSES_FOR:
+                    taken = self._write(place, claim_id, view, items, ttl, grace, deadline)
+                self._clean(place, view, scan, deadline)
+        finally:
+            if taken is None:
+                with suppress(StorageError):
+                    self._queues.drop_claim(place, claim_id, deadline)
+        if taken is None:
+            self._wait_for_others(place, deadline)
+        return taken if taken is None or taken.items else None
+
+    def _look(self, place: Place, claim_id: str, limit: int, began: float, deadline: float) -> tuple[View, Scan] | None:
+        """What there is, once nobody else is choosing; None if this claimer has to take its claim back."""
+        for _ in _pauses(min(deadline, began + CHOOSES_FOR)):
+            view, scan = self._queues.view_and_scan(place, deadline, expected=limit)
+            if claim_id not in view.claims:
+                continue  # an old listing
+            others = self._others(place, view, claim_id, deadline)
+            if not others:
+                return view, scan
+            if min(others) < claim_id:
+                return None
+        return None
+
+    def _wait_for_others(self, place: Place, deadline: float) -> None:
+        for _ in _pauses(deadline):
+            if not self._others(place, self._queues.view(place, deadline), "", deadline):
+                return
+        raise StorageUnavailable("others were claiming from this queue for all of the time given; try again")
+
+    def _others(self, place: Place, view: View, claim_id: str, deadline: float) -> list[str]:
+        """Who else is choosing. The claims of those that have been for too long are dropped."""
+        others = []
+        now = time.monotonic()
+        for other in view.choosing():
+            if other == claim_id:
+                continue
+            since = self._choosing.get(other, now)
+            self._remember(self._choosing, other, since)
+            if now - since > DEAD_AFTER:
+                self._queues.drop_claim(place, other, deadline)
+            else:
+                others.append(other)
+        return others
+
+    def _write(
+        self, place: Place, claim_id: str, view: View, items: Sequence[Item], ttl: int, grace: int, deadline: float
+    ) -> Taken:
+        now = self._queues.clock.now()
+        entries = [taken_by(view, item.id, ends=now + ttl, grace=grace) for item in items]
+        claim = ClaimObject(now, ttl, now + ttl, False, tuple(entries))
+        self._queues.write_claim(place, claim_id, claim, deadline)
+        gone = self._queues.keep_longer(place, view, entries, deadline)
+        contents = self._queues.contents(place, [item for item in items if item.id not in gone], deadline)
+        return Taken(claim_id, claim, view, [item for item in items if item.id in contents], contents)
+
+    def _clean(self, place: Place, view: View, scan: Scan, deadline: float) -> None:
+        """Remove some of what has expired, and some claims that nobody needs any more."""
+        spent = islice((claim_id for claim_id in view.claims if _spent(view, scan, claim_id)), _SPENT_DROPPED)
+        calls = [partial(self._queues.drop_claim, place, claim_id, deadline) for claim_id in spent]
+        if calls:
+            self._store.at_once(calls, deadline)
+        self._queues.sweep(place, scan.expired, deadline)
+
+    @contextmanager
+    def _turn(self, place: Place, deadline: float) -> Iterator[None]:
+        """Threads of one driver take turns, which costs less than to meet in Swift."""
+        with self._lock:
+            turn = self._turns.setdefault(place.prefix, Lock())
+            self._turns.move_to_end(place.prefix)
+            while len(self._turns) > _REMEMBERED:
+                self._turns.popitem(last=False)
+        if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise StorageUnavailable("other threads were claiming from this queue for all of the time given; try again")
+        try:
+            yield
+        finally:
+            turn.release()
+
+    def _remember(self, memory: OrderedDict[str, T], key: str, value: T) -> None:
+        with self._lock:
+            memory[key] = value
+            memory.move_to_end(key)
+            while len(memory) > _REMEMBERED:
+                memory.popitem(last=False)
+
+
+def taken_by(view: View, message_id: str, *, ends: int, grace: int) -> Entry:
+    """What a new claim that ends then says of a message, the claims before it being those of the view."""
+    name = message_name(message_id)
+    if name is None:
+        raise ValueError(message_id)
+    known = view.entry(message_id) or Entry(message_id, 0, 0, kept_until(name.expires))
+    lives_until = max(view.lives_until(message_id, name), ends + grace)
+    return known._replace(times=known.times + 1, held=True, lives_until=lives_until)
+
+
+def _active(view: View, scan: Scan, limit: int) -> list[Item]:
+    return list(islice((item for item in scan if not view.delayed(item) and not view.holder(item.id)), limit))
+
+
+def _spent(view: View, scan: Scan, claim_id: str) -> bool:
+    """Whether the claim has ended for a while, and says nothing that later ones do not, of messages still there."""
+    claim = view.claims[claim_id]
+    if claim.choosing or max(claim.began, claim.ends) > view.now - _SPENT_FOR:
+        return False
+    for entry in claim.entries:
+        name = message_name(entry.id)
+        gone = entry.id <= scan.seen_to and entry.id not in scan.seen
+        if name is None or gone or view.latest[entry.id][0] != claim_id:
+            continue
+        if view.lives_until(entry.id, name) > view.now:
+            return False
+    return True
+
+
+def _pauses(until: float) -> Iterator[None]:
+    """Once at once, then after longer and longer pauses, as long as there is time."""
+    pause = _SHORTEST_PAUSE
+    yield
+    while time.monotonic() + pause < until:
+        time.sleep(pause * random.uniform(0.5, 1.0))
+        yield
+        pause = min(2 * pause, _LONGEST_PAUSE)

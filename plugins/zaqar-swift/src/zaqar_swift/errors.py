@@ -1,0 +1,127 @@
+"""The one place that turns what the client libraries raise into the errors of the project."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import requests
+import urllib3.exceptions as urllib
+from keystoneauth1 import exceptions as keystone
+from swiftclient.exceptions import ClientException
+
+from zaqar_core.errors import (
+    IncompatibleStorage,
+    InvalidOption,
+    OutcomeUnknown,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+)
+
+BROKEN: Final = (requests.RequestException, urllib.HTTPError, OSError, ValueError)
+"""What a request raises that got no whole answer; ``ValueError``: a listing that ends in the middle."""
+
+_RATE_LIMITED: Final = (429, 498)
+_FULL: Final = (413, 507)
+_UNSENT: Final = (urllib.NewConnectionError, urllib.ConnectTimeoutError, urllib.SSLError, urllib.ProxyError)
+_REMEDIES: Final = {
+    403: "the user may not use this account or container; give it the right to read and write",
+    404: "the account or container is not there; check the URI",
+    405: "a proxy on the way does not let such requests through",
+    412: "Swift does not take this request",
+    429: "Swift limits the rate of requests; slow down",
+    498: "Swift limits the rate of requests; slow down",
+}
+
+
+class TryAgain(StorageUnavailable):
+    """It did not work just now, and may be tried again at once. Nothing happened."""
+
+
+class TokenRefused(StorageUnavailable):
+    """The token is not good any more. Nothing happened."""
+
+
+class NotThere(StorageUnavailable):
+    """The account, container or object is not there. Nothing happened."""
+
+
+class Exists(StorageUnavailable):
+    """The object is there already. Nothing happened."""
+
+
+def status_of(error: ClientException) -> int:
+    """The status of the answer; 0 if it had none."""
+    return int(error.http_status or 0)
+
+
+def refused(error: ClientException, where: str) -> StorageError:
+    """What to raise ``from error`` where Swift answered that it did not do what was asked."""
+    status = status_of(error)
+    said = f"{where} says: {status} {error.http_reason or error.msg}"
+    if status == 401:
+        return TokenRefused(f"the token is not taken; check the user and password. Nothing was done. {said}")
+    if status == 404:
+        return NotThere(f"{_REMEDIES[404]}. Nothing was done. {said}")
+    if status == 412:
+        return Exists(f"{_REMEDIES[412]}. Nothing was done. {said}")
+    if status in _RATE_LIMITED:
+        return TryAgain(f"{_REMEDIES[status]}. Nothing was done. {said}")
+    if status in _FULL:
+        return StorageFull(f"there is no room in the account or on the disks; make some. Nothing was written. {said}")
+    if status in (408, 499) or status >= 500:
+        # Too few replicas answered; some may have done it, and will tell the others.
+        return OutcomeUnknown(f"Swift could not do it on enough replicas, so it is unknown whether it happened. {said}")
+    return StorageUnavailable(f"{_REMEDIES.get(status, 'Swift refused the request')}. Nothing was done. {said}")
+
+
+def broken(error: BaseException, where: str) -> StorageError:
+    """What to raise ``from error`` where no whole answer came."""
+    if _unsent(error):
+        return StorageUnavailable(
+            f"{where} cannot be reached; check that the proxy servers run, and the URI. Nothing was done. {error}"
+        )
+    if isinstance(error, requests.Timeout | urllib.TimeoutError):
+        said = f"{where} did not answer in time ({error})"
+    else:
+        said = f"the connection to {where} broke before the answer came ({error})"
+    return OutcomeUnknown(f"{said}, so it is unknown whether the operation was done")
+
+
+def not_authenticated(error: Exception, where: str) -> StorageError:
+    """What to raise ``from error`` where no token was given out. Their errors show no password, but URLs may."""
+    kind = type(error).__name__
+    if isinstance(error, keystone.Unauthorized | keystone.Forbidden):
+        return StorageUnavailable(f"{where} does not take this user and password; correct them. {kind}")
+    if isinstance(error, keystone.ConnectionError):
+        return StorageUnavailable(
+            f"{where} cannot be reached to log in; check that it runs, the URI, and for TLS tls_ca. {kind}"
+        )
+    if isinstance(error, keystone.EndpointNotFound | keystone.EmptyCatalog | LookupError):
+        return StorageUnavailable(f"{where} knows no object store; check the options region and interface. {error}")
+    if isinstance(error, keystone.MissingRequiredOptions):
+        return StorageUnavailable(f"{where} lacks what is needed to log in; complete it: {error}")
+    return StorageUnavailable(f"{where} did not let this client log in; check the URI. {kind}")
+
+
+def no_cloud(error: Exception) -> InvalidOption:
+    """What to raise ``from error`` where ``clouds.yaml`` and the environment name no such cloud."""
+    return InvalidOption(
+        f"neither clouds.yaml nor the OS_ variables say how to log in: {error}; write one, name one by the option "
+        "cloud, or give the URI a host"
+    )
+
+
+def not_ours(name: str) -> IncompatibleStorage:
+    """What to raise where an object holds what this driver has not written."""
+    return IncompatibleStorage(f"the object {name!r} holds something else than this driver wrote; use another prefix")
+
+
+def _unsent(error: BaseException) -> bool:
+    """Whether no connection was made."""
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError | requests.exceptions.ProxyError):
+        return True
+    for part in getattr(error, "args", ()):
+        if isinstance(getattr(part, "reason", part), _UNSENT):
+            return True
+    return isinstance(error, _UNSENT)

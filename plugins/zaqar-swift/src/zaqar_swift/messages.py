@@ -1,0 +1,267 @@
+"""Messages of the data plane."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from zaqar_core.contract import (
+    EncodedMessage,
+    MessageController,
+    QueueKey,
+    Refusal,
+    StoredMessage,
+    StoredPage,
+)
+from zaqar_core.errors import InvalidMarker, OutcomeUnknown, StorageError, StorageUnavailable
+from zaqar_core.models import MessageRef, QueueStats
+from zaqar_swift.choosing import Choice
+from zaqar_swift.names import (
+    CLAIMS,
+    MESSAGES,
+    MessageName,
+    client_digest,
+    is_claim_id,
+    message_id,
+    message_name,
+    to_us,
+)
+from zaqar_swift.packing import Sent, pack_message
+from zaqar_swift.queues import START, Item, Place, Position, Queues, Scan, View, kept_until, poster, stored
+from zaqar_swift.store import LONGEST_PAGE
+
+_MARKER: Final = re.compile(r"([0-9a-f]{14})-([A-Za-z0-9_-]{32})?")
+_POP_LEASE: Final = 60.0
+_LOOKED_BACK: Final = 64
+
+
+class SwiftMessages(MessageController):
+    """Messages are objects, written once: their names say where they stand, their content types what they are."""
+
+    def __init__(self, queues: Queues, choice: Choice) -> None:
+        self._queues = queues
+        self._store = queues.store
+        self._choice = choice
+
+    def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
+        if not messages:
+            return []
+        deadline = self._store.deadline()
+        place = self._queues.place(queue)
+        now, digest = self._queues.clock.tick(), client_digest(client_id)
+        ids = []
+        calls = []
+        for number, (body, ttl, delay, headers, _) in enumerate(messages):
+            expires = now + to_us(ttl)
+            some_id = message_id(MessageName(now + to_us(delay), number, delay > 0, expires))
+            ids.append(some_id)
+            calls.append(
+                partial(
+                    self._store.put,
+                    place.container,
+                    place.prefix + MESSAGES + some_id,
+                    pack_message(Sent(now, client_id, headers, body), digest),
+                    deadline,
+                    delete_at=kept_until(expires),
+                    once=True,
+                )
+            )
+        results = self._store.at_once(calls, deadline)
+        errors = [result for result in results if isinstance(result, StorageError)]
+        if errors:
+            worst = next((error for error in errors if isinstance(error, OutcomeUnknown)), errors[0])
+            if len(errors) == len(results) or worst is not errors[0]:
+                raise worst
+            raise OutcomeUnknown(
+                f"{len(results) - len(errors)} of {len(results)} messages were stored, the rest not: {worst}"
+            ) from worst
+        return ids
+
+    def get(self, queue: QueueKey, message_ids: Sequence[str]) -> list[StoredMessage]:
+        deadline = self._store.deadline()
+        place = self._queues.place(queue)
+        ids = [some_id for some_id in dict.fromkeys(message_ids) if message_name(some_id) is not None]
+        if not ids:
+            return []
+        view = self._queues.view(place, deadline)
+        found = self._queues.find(place, view, ids, deadline)
+        return self._queues.messages(place, view, [found[some_id] for some_id in ids if some_id in found], deadline)
+
+    def list(
+        self,
+        queue: QueueKey,
+        *,
+        marker: str | None,
+        limit: int,
+        exclude_client: str | None,
+        include_claimed: bool,
+        include_delayed: bool,
+    ) -> StoredPage:
+        after = _read_marker(marker)
+        deadline = self._store.deadline()
+        place = self._queues.place(queue)
+        view, scan = self._from(place, after, limit, deadline)
+        hidden = None if exclude_client is None else client_digest(exclude_client)
+        shown: list[Item] = []
+        more = False
+        for item in scan:
+            if view.delayed(item) and not include_delayed:
+                continue
+            if not include_claimed and view.holder(item.id):
+                continue
+            if hidden is not None and poster(item)[1] == hidden:
+                continue
+            if len(shown) == limit:
+                more = True
+                break
+            shown.append(item)
+        messages = self._queues.messages(place, view, shown, deadline)
+        return StoredPage(messages, _marker(shown[-1].position if shown else after), more)
+
+    def first(self, queue: QueueKey, *, newest: bool) -> StoredMessage | None:
+        deadline = self._store.deadline()
+        place = self._queues.place(queue)
+        view, scan = self._queues.view_and_scan(place, deadline, expected=1)
+        available: Iterator[Item]
+        if newest:
+            last = self._last(place, view, deadline)
+            available = iter([last] if last else [])
+        else:
+            available = (item for item in scan if not view.delayed(item))
+        for item in available:
+            found = self._queues.messages(place, view, [item], deadline)
+            if found:
+                return found[0]
+        return None
+
+    def delete(
+        self, queue: QueueKey, message_ids: Sequence[str], *, claim_ids: Sequence[str] | None
+    ) -> dict[str, Refusal]:
+        deadline = self._store.deadline()
+        place = self._queues.place(queue)
+        ids = [some_id for some_id in dict.fromkeys(message_ids) if message_name(some_id) is not None]
+        if not ids:
+            return {}
+        view = self._queues.view(place, deadline)
+        refused = {}
+        allowed = []
+        for some_id in ids:
+            reason = _refusal(view, some_id, claim_ids)
+            if reason is None:
+                allowed.append(some_id)
+            else:
+                refused[some_id] = reason
+        there = self._queues.find(place, view, refused, deadline) if refused else {}
+        self._queues.delete_messages(place, allowed, deadline)
+        self._choice.forget(place, view, allowed, deadline)
+        return {some_id: reason for some_id, reason in refused.items() if some_id in there}
+
+    def pop(self, queue: QueueKey, *, limit: int) -> Sequence[StoredMessage]:
+        deadline = self._store.deadline()
+        place = self._queues.place(queue)
+        taken = self._choice.take(place, ttl=to_us(_POP_LEASE), grace=0, limit=limit, deadline=deadline)
+        if taken is None:
+            return []
+        self._queues.delete_messages(place, [item.id for item in taken.items], deadline)
+        self._queues.drop_claim(place, taken.claim_id, deadline)
+        return [stored(taken.before, item, taken.contents[item.id]) for item in taken.items]
+
+    def stats(self, queue: QueueKey) -> QueueStats:
+        deadline = self._store.deadline()
+        place = self._queues.place(queue)
+        view, scan = self._queues.view_and_scan(place, deadline, expected=LONGEST_PAGE)
+        free = claimed = delayed = 0
+        oldest: Item | None = None
+        newest: Item | None = None
+        for item in scan:
+            if view.delayed(item):
+                delayed += 1
+                continue
+            if view.holder(item.id):
+                claimed += 1
+            else:
+                free += 1
+            oldest = oldest or item
+            newest = item
+        self._queues.sweep(place, scan.expired, deadline)
+        return QueueStats(free, claimed, delayed, free + claimed + delayed, _ref(view, oldest), _ref(view, newest))
+
+    def purge(self, queue: QueueKey) -> None:
+        deadline = self._store.deadline()
+        place = self._queues.place(queue)
+        for prefix in (MESSAGES, CLAIMS):  # claims last: without them, what they hold would be active meanwhile
+            self._purge(place, prefix, deadline)
+
+    def _purge(self, place: Place, prefix: str, deadline: float) -> None:
+        while True:
+            page = self._store.page(place.container, place.prefix + prefix, deadline)
+            calls = [partial(self._store.delete, place.container, row.name, deadline) for row in page]
+            try:
+                self._store.all_of(calls, deadline)
+            except StorageUnavailable as error:
+                raise OutcomeUnknown(f"not all was purged in the time given; purge again. {error}") from error
+            if len(page) < LONGEST_PAGE:
+                return
+
+    def _from(self, place: Place, after: Position, limit: int, deadline: float) -> tuple[View, Scan]:
+        if after == START:
+            return self._queues.view_and_scan(place, deadline, expected=limit)
+        view = self._queues.view(place, deadline)
+        return view, Scan(self._queues, place, view, deadline, after=after, page=min(LONGEST_PAGE, 2 * limit + 64))
+
+    def _last(self, place: Place, view: View, deadline: float) -> Item | None:
+        """The last by position that is available."""
+        moved = [some_id for some_id, (_, entry) in view.latest.items() if entry.moved_at]
+        best = (
+            max(
+                (item for item in self._queues.find(place, view, moved, deadline).values() if not view.delayed(item)),
+                key=lambda item: item.position,
+                default=None,
+            )
+            if moved
+            else None
+        )
+        prefix, marker = place.prefix + MESSAGES, ""
+        limit = _LOOKED_BACK
+        while True:
+            page = self._store.page(place.container, prefix, deadline, marker=marker, limit=limit, reverse=True)
+            for row in page:
+                some_id = row.name.removeprefix(prefix)
+                name = message_name(some_id)
+                if name is None or view.lives_until(some_id, name) <= view.now:
+                    continue
+                item = Item(view.position(some_id, name), some_id, name, row)
+                if item.position.at == name.available and not view.delayed(item):
+                    return item if best is None or best.position < item.position else best
+            if len(page) < limit:
+                return best
+            marker, limit = page[-1].name, LONGEST_PAGE
+
+
+def _refusal(view: View, some_id: str, claim_ids: Sequence[str] | None) -> Refusal | None:
+    holder = view.holder(some_id)
+    if claim_ids is None:
+        return Refusal.MESSAGE_IS_CLAIMED if holder else None
+    live = [claim_id for claim_id in claim_ids if is_claim_id(claim_id) and view.held(claim_id)]
+    if not live:
+        return Refusal.CLAIM_DOES_NOT_EXIST
+    return None if holder in live else Refusal.CLAIM_DOES_NOT_MATCH
+
+
+def _ref(view: View, item: Item | None) -> MessageRef | None:
+    return None if item is None else MessageRef(item.id, max(0, view.now - poster(item)[0]) / 1_000_000)
+
+
+def _marker(position: Position) -> str:
+    return f"{position.at:014x}-{position.id}"
+
+
+def _read_marker(marker: str | None) -> Position:
+    if marker is None:
+        return START
+    match = _MARKER.fullmatch(marker)
+    if not match:
+        raise InvalidMarker(f"marker {marker!r} is none that a page gave; pass back a page's marker, or None")
+    return Position(int(match[1], 16), match[2] or "")

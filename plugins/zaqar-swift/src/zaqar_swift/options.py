@@ -1,0 +1,107 @@
+"""Where Swift is and how to be let in, read from the URI."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from zaqar_core.errors import InvalidOption, InvalidUri
+from zaqar_core.uri import Uri, read_options
+
+MOST_CONNECTIONS: Final = 1_000
+MOST_CONTAINERS: Final = 1_024
+
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HOSTS: Final = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of the URI.
+
+    ``auth``: how to log in: ``v1`` (tempauth and its like), or at Keystone with a password (``v3``) or an application
+    credential (``application_credential``); without it the path of the URI tells v1 from v3.
+    ``project``, ``project_domain``, ``user_domain``: whose account it is, for ``v3``.
+    ``cloud``: of a ``clouds.yaml``, where the URI has no host. ``region``, ``interface``: of several endpoints, which.
+    ``prefix``: what the names of the containers start with; another prefix is another store.
+    ``containers``: over how many the queues are spread; it is settled when the store is first opened.
+    ``connections``: how many requests one driver has under way at once; further ones wait.
+    ``tls_ca``: a file with the certificates to trust, "" for those of the system. ``tls_verify``: whether the
+    certificate and host name are checked.
+    """
+
+    auth: Literal["v1", "v3", "application_credential", ""] = ""
+    project: str = ""
+    project_domain: str = "Default"
+    user_domain: str = "Default"
+    cloud: str = ""
+    region: str = ""
+    interface: Literal["public", "internal", "admin"] = "public"
+    prefix: str = "zaqar"
+    containers: int = 16
+    connections: int = 16
+    tls_ca: str = ""
+    tls_verify: bool = True
+
+    def __post_init__(self) -> None:
+        if not _PREFIX.fullmatch(self.prefix):
+            raise InvalidOption(
+                f"option prefix={self.prefix!r} is not 1 to 64 letters, digits, '_', '.' or '-'; choose another"
+            )
+        for name, most in (("containers", MOST_CONTAINERS), ("connections", MOST_CONNECTIONS)):
+            number = getattr(self, name)
+            if not 1 <= number <= most:
+                raise InvalidOption(f"option {name}={number} is outside 1 to {most}; choose one inside")
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What to log in with, at ``url``. ``user``: a name, or the id of an application credential."""
+
+    kind: Literal["v1", "v3", "application_credential"]
+    url: str
+    user: str
+    secret: str
+
+
+def options_of(uri: Uri) -> Options:
+    """Raises ``InvalidOption``."""
+    options = read_options(Options, uri)
+    if options.tls_ca and not Path(options.tls_ca).is_file():
+        raise InvalidOption(f"option tls_ca={options.tls_ca!r} is no file; write the path of a PEM file")
+    if options.cloud and uri.hosts:
+        raise InvalidOption("option cloud is for swift:/// without a host; leave out the one or the other")
+    return options
+
+
+def login_of(uri: Uri, options: Options) -> Login | None:
+    """None where the URI names no host: then ``clouds.yaml`` and the environment say. Raises ``InvalidUri``."""
+    if not uri.hosts:
+        if uri.authority or uri.path.strip("/"):
+            raise InvalidUri(f"{uri} has no host; write swift://user:password@host/auth/v1.0, or swift:///?cloud=NAME")
+        if uri.scheme != "swift":
+            raise InvalidUri(f"{uri} has no host; write swift:/// to use clouds.yaml or the OS_ variables")
+        return None
+    if not _HOSTS.fullmatch(uri.hosts):
+        raise InvalidUri(f"{uri}: {uri.hosts!r} is no host and port; write for example swift.example.com:8080")
+    if uri.username is None or uri.password is None:
+        raise InvalidUri(f"{uri} has no user or no password; write swift://user:password@{uri.hosts}{uri.path}")
+    kind = options.auth or _kind_of(uri)
+    scheme = "http" if uri.scheme.endswith("+http") else "https"
+    if kind == "v3" and not options.project:
+        raise InvalidOption("the option project is missing, which Keystone needs with a password; add project=NAME")
+    return Login(kind, f"{scheme}://{uri.hosts}{uri.path}", uri.username, uri.password)
+
+
+def _kind_of(uri: Uri) -> Literal["v1", "v3"]:
+    path = uri.path.rstrip("/")
+    if re.search(r"/v1(\.0)?$", path):
+        return "v1"
+    if path.endswith("/v3"):
+        return "v3"
+    raise InvalidUri(
+        f"{uri}: its path ends neither in /v1.0 nor in /v3, so that it is open how to log in; "
+        "write the URL of the authentication, or add auth=v1, v3 or application_credential"
+    )

@@ -1,0 +1,155 @@
+"""What is stored of messages, claims and records, and how.
+
+A listing gives each object's content type, so that is where things are kept, as text, while they are small enough: then
+one request shows a whole page of messages with their bodies, or all claims of a queue. What is larger is the object's
+data. Swift keeps a content type with the object's other metadata, in all at most 4 KiB on some file systems.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from zaqar_core.contract import NO_HEADERS
+
+INLINE: Final = 1_536
+"""So many bytes, 2 048 characters, go into a content type."""
+
+_TYPE: Final = "zaqar/"
+_ELSEWHERE: Final = "zaqar-data/"
+_MESSAGE: Final = struct.Struct(">Q8s")
+_LENGTHS: Final = struct.Struct(">HI")
+_RECORD: Final = struct.Struct(">QHH")
+
+
+class Packed(NamedTuple):
+    """An object to store: its content type and its data, which is empty where all is in the type."""
+
+    content_type: str
+    data: bytes
+
+
+class Content(NamedTuple):
+    """What an object holds: ``head`` whatever its size, ``rest`` None where that is the object's data."""
+
+    head: bytes
+    rest: bytes | None
+
+
+class Sent(NamedTuple):
+    """A message as it was posted. ``posted``: microseconds since 1970."""
+
+    posted: int
+    client_id: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Entry(NamedTuple):
+    """What a claim says of one message. Times are microseconds since 1970.
+
+    ``times``: how often the message had been claimed, this time included. ``lives_until``: how long it lives at least.
+    ``kept_until``: before that Swift does not remove it, in seconds. ``held``: it was not released.
+    ``moved_at``, ``moved_to``: when it was last released with a delay, 0 for never, and when it became available then.
+    """
+
+    id: str
+    times: int
+    lives_until: int
+    kept_until: int
+    held: bool = True
+    moved_at: int = 0
+    moved_to: int = 0
+
+
+class ClaimObject(NamedTuple):
+    """A claim as it is stored. ``began`` and ``ends``: microseconds since 1970; ``ttl``: microseconds.
+
+    ``choosing``: the claimer has yet to say which messages it takes; ``ends`` is 0 once it is released.
+    """
+
+    began: int
+    ttl: int
+    ends: int
+    choosing: bool
+    entries: tuple[Entry, ...]
+
+
+class RecordObject(NamedTuple):
+    """A record as it is stored. ``expires``: microseconds since 1970, 0 for never."""
+
+    expires: int
+    version: str
+    nonce: str
+    value: bytes
+
+
+def pack_message(sent: Sent, client_digest: bytes) -> Packed:
+    client = sent.client_id.encode()
+    headers = json.dumps(dict(sent.headers)).encode() if sent.headers else b""
+    rest = _LENGTHS.pack(len(client), len(headers)) + client + headers + sent.body
+    return _pack(_MESSAGE.pack(sent.posted, client_digest), rest)
+
+
+def message_head(head: bytes) -> tuple[int, bytes]:
+    """When it was posted, and the digest of who posted it."""
+    posted, digest = _MESSAGE.unpack(head)
+    return posted, digest
+
+
+def message_rest(head: bytes, rest: bytes) -> Sent:
+    client, headers = _LENGTHS.unpack_from(rest)
+    start = _LENGTHS.size
+    middle = start + client
+    end = middle + headers
+    fields = json.loads(rest[middle:end]) if headers else NO_HEADERS
+    return Sent(message_head(head)[0], rest[start:middle].decode(), fields, rest[end:])
+
+
+def pack_claim(claim: ClaimObject) -> Packed:
+    entries = [tuple(entry) for entry in claim.entries]
+    return _pack(b"", json.dumps([*claim[:4], entries], separators=(",", ":")).encode())
+
+
+def claim_rest(rest: bytes) -> ClaimObject:
+    began, ttl, ends, choosing, entries = json.loads(rest)
+    return ClaimObject(began, ttl, ends, bool(choosing), tuple(Entry(*entry) for entry in entries))
+
+
+def pack_record(record: RecordObject) -> Packed:
+    version, nonce = record.version.encode(), record.nonce.encode()
+    return _pack(b"", _RECORD.pack(record.expires, len(version), len(nonce)) + version + nonce + record.value)
+
+
+def record_rest(rest: bytes) -> RecordObject:
+    expires, version, nonce = _RECORD.unpack_from(rest)
+    start = _RECORD.size
+    middle = start + version
+    end = middle + nonce
+    return RecordObject(expires, rest[start:middle].decode(), rest[middle:end].decode(), rest[end:])
+
+
+def unpack(content_type: str) -> Content | None:
+    """What a content type says; None if it is none of ours."""
+    elsewhere = content_type.startswith(_ELSEWHERE)
+    if not elsewhere and not content_type.startswith(_TYPE):
+        return None
+    text = content_type.partition("/")[2]
+    try:
+        data = urlsafe_b64decode(text)
+    except ValueError:
+        return None
+    if not data or len(data) < 1 + data[0]:
+        return None
+    head, rest = data[1 : 1 + data[0]], data[1 + data[0] :]
+    return Content(head, None if elsewhere else rest)
+
+
+def _pack(head: bytes, rest: bytes) -> Packed:
+    begun = bytes([len(head)]) + head
+    if len(begun) + len(rest) <= INLINE:
+        return Packed(_TYPE + urlsafe_b64encode(begun + rest).decode("ascii"), b"")
+    return Packed(_ELSEWHERE + urlsafe_b64encode(begun).decode("ascii"), rest)

@@ -1,0 +1,446 @@
+"""What a queue holds, put together from listings: its claims, and its messages in their order.
+
+All that happens to a message after its post is said by the claims that took it: how often it was claimed, how long it
+lives at least, whether it was released with a delay. Messages are written once and deleted, claims are written by their
+holders alone, and where several speak of one message the one that claimed it last is right. So no write ever needs to
+be atomic with another, and none undoes somebody else's.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, NamedTuple
+
+from zaqar_core.contract import QueueKey, StoredMessage
+from zaqar_swift.errors import not_ours
+from zaqar_swift.names import (
+    CLAIMS,
+    MESSAGES,
+    Clock,
+    MessageName,
+    container_number,
+    first_id,
+    message_name,
+    queue_prefix,
+)
+from zaqar_swift.packing import (
+    ClaimObject,
+    Entry,
+    Sent,
+    claim_rest,
+    message_head,
+    message_rest,
+    pack_claim,
+    unpack,
+)
+from zaqar_swift.store import LONGEST_PAGE, Row, Store
+
+MARGIN: Final = 3600
+"""Seconds for which Swift keeps a message beyond its end, so that most claims need not ask it to keep one longer."""
+
+_LONGEST_LEASE: Final = 2 * 24 * 3600
+"""Seconds: no claim with its grace is longer."""
+_FIRST_PAGE: Final = 64
+_SWEPT_IN_PASSING: Final = 16
+_FETCHED_ONE_BY_ONE: Final = 2
+
+
+class Place(NamedTuple):
+    """Where a queue's objects are."""
+
+    container: str
+    prefix: str
+
+
+class Position(NamedTuple):
+    """Where a message stands in its queue: when it becomes available, in microseconds, then by its id."""
+
+    at: int
+    id: str
+
+
+START: Final = Position(0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A message in a listing. ``position``: where it stands now. ``row``: its object."""
+
+    position: Position
+    id: str
+    name: MessageName
+    row: Row
+
+
+@dataclass(slots=True)
+class View:
+    """What the claims of a queue said at one moment, ``now`` (microseconds)."""
+
+    now: int
+    claims: dict[str, ClaimObject] = field(default_factory=dict)
+    latest: dict[str, tuple[str, Entry]] = field(default_factory=dict)
+    """Of each message that was ever claimed, the claim that took it last and what it says."""
+
+    def choosing(self) -> list[str]:
+        """The claims whose messages are not chosen yet, by id."""
+        return sorted(claim_id for claim_id, claim in self.claims.items() if claim.choosing)
+
+    def live(self, claim_id: str) -> ClaimObject | None:
+        """The claim, unless it has ended."""
+        claim = self.claims.get(claim_id)
+        return claim if claim is not None and not claim.choosing and claim.ends > self.now else None
+
+    def holder(self, message_id: str) -> str | None:
+        """The live claim that holds the message, or None."""
+        claim_id, entry = self.latest.get(message_id, ("", None))
+        return claim_id if entry is not None and entry.held and self.live(claim_id) else None
+
+    def held(self, claim_id: str) -> list[Entry]:
+        """What the claim holds, as far as the messages are still there."""
+        claim = self.live(claim_id)
+        entries = claim.entries if claim else ()
+        return [entry for entry in entries if self.holder(entry.id) == claim_id]
+
+    def lives_until(self, message_id: str, name: MessageName) -> int:
+        entry = self.entry(message_id)
+        return max(name.expires, entry.lives_until) if entry else name.expires
+
+    def entry(self, message_id: str) -> Entry | None:
+        """What was last said of the message."""
+        found = self.latest.get(message_id)
+        return found[1] if found else None
+
+    def position(self, message_id: str, name: MessageName) -> Position:
+        entry = self.entry(message_id)
+        return Position(entry.moved_to if entry and entry.moved_at else name.available, message_id)
+
+    def place_of(self, message_id: str) -> Position:
+        """Where the message stands, which may be gone."""
+        name = message_name(message_id)
+        return START if name is None else self.position(message_id, name)
+
+    def delayed(self, item: Item) -> bool:
+        """Whether it is not available yet. What was posted without a delay always is, whatever clocks say."""
+        entry = self.entry(item.id)
+        moved = bool(entry and entry.moved_at)
+        return (moved or item.name.delayed) and item.position.at > self.now
+
+
+class Queues:
+    """Reads what queues hold."""
+
+    def __init__(self, store: Store, *, prefix: str, containers: int) -> None:
+        self.store = store
+        self.clock = Clock()
+        self.prefix = prefix
+        self.containers = containers
+
+    def place(self, queue: QueueKey) -> Place:
+        return Place(self.container(container_number(queue, self.containers)), queue_prefix(queue))
+
+    def container(self, number: int) -> str:
+        return f"{self.prefix}-{number:04d}"
+
+    def view(self, place: Place, deadline: float) -> View:
+        """What the claims say. One request, unless there are many claims, or large ones."""
+        rows: list[Row] = []
+        prefix = place.prefix + CLAIMS
+        while True:
+            page = self.store.page(place.container, prefix, deadline, marker=rows[-1].name if rows else "")
+            rows += page
+            if len(page) < LONGEST_PAGE:
+                return self._view(place, rows, deadline)
+
+    def view_and_scan(self, place: Place, deadline: float, *, expected: int) -> tuple[View, Scan]:
+        """What the claims say, and the messages from the first on. One request, where ``expected`` messages do."""
+        rows: list[Row] = []
+        limit, whole = min(LONGEST_PAGE, _FIRST_PAGE + 2 * expected), False
+        messages = place.prefix + MESSAGES
+        while not whole and (not rows or rows[-1].name < messages):
+            marker = rows[-1].name if rows else ""
+            page = self.store.page(place.container, place.prefix, deadline, marker=marker, limit=limit)
+            rows += page
+            limit, whole = LONGEST_PAGE, len(page) < limit
+        claims = [row for row in rows if row.name < messages]
+        view = self._view(place, claims, deadline)
+        scan = Scan(self, place, view, deadline, begun=rows[len(claims) :], whole=whole)
+        return view, scan
+
+    def find(self, place: Place, view: View, message_ids: Iterable[str], deadline: float) -> dict[str, Item]:
+        """Those of the messages that are there and have not expired, whatever their state."""
+        wanted = {}
+        for some_id in message_ids:
+            name = message_name(some_id)
+            if name is not None:
+                wanted[some_id] = name
+        rows = self._rows(place, sorted(wanted), deadline)
+        found = {}
+        for some_id, row in rows.items():
+            name = wanted[some_id]
+            if view.lives_until(some_id, name) > view.now:
+                found[some_id] = Item(view.position(some_id, name), some_id, name, row)
+        return found
+
+    def _rows(self, place: Place, ids: Sequence[str], deadline: float) -> dict[str, Row]:
+        """Those of the objects that are there: fetched if they are few, else listed, the stragglers fetched."""
+        prefix = place.prefix + MESSAGES
+        rows: dict[str, Row] = {}
+        left = list(ids)
+        if len(ids) > _FETCHED_ONE_BY_ONE:
+            limit = min(LONGEST_PAGE, _FIRST_PAGE + 2 * len(ids))
+            before = prefix + ids[0][:-1]
+            page = self.store.page(
+                place.container, prefix, deadline, marker=before, end=prefix + ids[-1] + "~", limit=limit
+            )
+            listed = {row.name.removeprefix(prefix): row for row in page}
+            rows = {some_id: listed[some_id] for some_id in ids if some_id in listed}
+            last = max(listed, default="") if len(page) == limit else "~"
+            left = [some_id for some_id in ids if some_id > last]
+        calls = [partial(self.store.get, place.container, prefix + some_id, deadline) for some_id in left]
+        for some_id, found in zip(left, self.store.all_of(calls, deadline), strict=True):
+            if found is not None:
+                rows[some_id] = Row(prefix + some_id, found.content_type, found.data)
+        return rows
+
+    def contents(self, place: Place, items: Sequence[Item], deadline: float) -> dict[str, Sent]:
+        """The messages themselves, those that are gone left out. Those too large for a listing are fetched."""
+        sent: dict[str, Sent] = {}
+        missing: list[Item] = []
+        for item in items:
+            content = unpack(item.row.content_type)
+            if content is None:
+                raise not_ours(item.row.name)
+            if content.rest is not None:
+                sent[item.id] = message_rest(content.head, content.rest)
+            elif item.row.data is not None:
+                sent[item.id] = message_rest(content.head, item.row.data)
+            else:
+                missing.append(item)
+        calls = [partial(self.store.get, place.container, item.row.name, deadline) for item in missing]
+        for item, found in zip(missing, self.store.all_of(calls, deadline), strict=True):
+            content = unpack(found.content_type) if found else None
+            if found is not None and content is not None:
+                sent[item.id] = message_rest(content.head, found.data)
+        return sent
+
+    def messages(self, place: Place, view: View, items: Sequence[Item], deadline: float) -> list[StoredMessage]:
+        """The messages as the contract shows them, those that are gone left out."""
+        contents = self.contents(place, items, deadline)
+        return [stored(view, item, contents[item.id]) for item in items if item.id in contents]
+
+    def write_claim(self, place: Place, claim_id: str, claim: ClaimObject, deadline: float) -> None:
+        """Store a claim of the caller's own. It stays for as long as one of its messages may."""
+        kept = max((entry.kept_until for entry in claim.entries), default=0)
+        ends = max(claim.began + claim.ttl, claim.ends) // 1_000_000
+        self.store.put(
+            place.container,
+            place.prefix + CLAIMS + claim_id,
+            pack_claim(claim),
+            deadline,
+            delete_at=max(kept, ends) + MARGIN,
+        )
+
+    def drop_claim(self, place: Place, claim_id: str, deadline: float) -> None:
+        self.store.delete(place.container, place.prefix + CLAIMS + claim_id, deadline)
+
+    def keep_longer(self, place: Place, view: View, entries: Sequence[Entry], deadline: float) -> set[str]:
+        """Have Swift keep those messages that it would remove before they may expire; the ids of those that are gone.
+
+        How long depends on the moment alone, so that of two who ask the later one asks for more, and neither shortens
+        what the other got.
+        """
+        until = self.clock.now() // 1_000_000 + _LONGEST_LEASE + 2 * MARGIN
+        short = [entry.id for entry in entries if entry.lives_until > entry.kept_until * 1_000_000]
+        prefix = place.prefix + MESSAGES
+        calls = [partial(self.store.keep, place.container, prefix + some_id, until, deadline) for some_id in short]
+        kept = self.store.all_of(calls, deadline)
+        return {some_id for some_id, there in zip(short, kept, strict=True) if not there}
+
+    def delete_messages(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
+        """Delete the objects, in parallel."""
+        prefix = place.prefix + MESSAGES
+        calls = [partial(self.store.delete, place.container, prefix + some_id, deadline) for some_id in message_ids]
+        self.store.all_of(calls, deadline)
+
+    def sweep(self, place: Place, expired: Sequence[str], deadline: float) -> None:
+        """Delete some of what has expired. It is no one's loss if that fails."""
+        prefix = place.prefix + MESSAGES
+        some = expired[:_SWEPT_IN_PASSING]
+        calls = [partial(self.store.delete, place.container, prefix + some_id, deadline) for some_id in some]
+        if calls:
+            self.store.at_once(calls, deadline)
+
+    def _view(self, place: Place, rows: Sequence[Row], deadline: float) -> View:
+        prefix = place.prefix + CLAIMS
+        claims = {}
+        missing = []
+        for row in rows:
+            content = unpack(row.content_type)
+            if content is None:
+                raise not_ours(row.name)
+            if content.rest is None:
+                missing.append(row)
+            else:
+                claims[row.name.removeprefix(prefix)] = claim_rest(content.rest)
+        for row, claim in zip(missing, self._large_claims(place, missing, deadline), strict=True):
+            if claim is not None:
+                claims[row.name.removeprefix(prefix)] = claim
+        return view_of(self.clock.now(), claims)
+
+    def _large_claims(self, place: Place, rows: Sequence[Row], deadline: float) -> list[ClaimObject | None]:
+        calls = [partial(self.store.get, place.container, row.name, deadline) for row in rows]
+        found = self.store.all_of(calls, deadline)
+        return [claim_rest(each.data) if each is not None and each.data else None for each in found]
+
+
+class Scan:
+    """The messages of a queue in their order, from a position on: listed page by page as they are asked for."""
+
+    def __init__(
+        self,
+        queues: Queues,
+        place: Place,
+        view: View,
+        deadline: float,
+        *,
+        after: Position = START,
+        begun: Sequence[Row] = (),
+        whole: bool = False,
+        page: int = 0,
+    ) -> None:
+        self.expired: list[str] = []
+        """Of the messages passed, those whose life is over."""
+        self.seen_to = ""
+        """The last id that was passed where it was posted; "~": all were."""
+        self.seen: set[str] = set()
+        self._queues = queues
+        self._place = place
+        self._view = view
+        self._deadline = deadline
+        self._after = after
+        self._begun = begun
+        self._whole = whole
+        self._page = page or LONGEST_PAGE
+
+    def __iter__(self) -> Iterator[Item]:
+        """Those that have not expired, whatever their state."""
+        moved: list[tuple[Position, Item]] = []
+        for item in self._moved_before():
+            heapq.heappush(moved, (item.position, item))
+        for item in self._posted():
+            while moved and moved[0][0] < Position(item.name.available, item.id):
+                yield heapq.heappop(moved)[1]
+            if item.position.at != item.name.available:
+                if item.position > self._after:
+                    heapq.heappush(moved, (item.position, item))
+            elif item.position > self._after:
+                yield item
+        self.seen_to = "~"
+        while moved:
+            yield heapq.heappop(moved)[1]
+
+    def _posted(self) -> Iterator[Item]:
+        """In the order in which they were posted to become available."""
+        for row in self._rows():
+            some_id = row.name.removeprefix(self._place.prefix + MESSAGES)
+            name = message_name(some_id)
+            if name is None:
+                raise not_ours(row.name)
+            self.seen_to = some_id
+            self.seen.add(some_id)
+            if self._view.lives_until(some_id, name) <= self._view.now:
+                self.expired.append(some_id)
+                continue
+            yield Item(self._view.position(some_id, name), some_id, name, row)
+
+    def _rows(self) -> Iterator[Row]:
+        prefix = self._place.prefix + MESSAGES
+        yield from self._begun
+        marker = self._begun[-1].name if self._begun else prefix + lowest_id(self._after)
+        while not self._whole:
+            page = self._queues.store.page(
+                self._place.container, prefix, self._deadline, marker=marker, limit=self._page
+            )
+            yield from page
+            self._whole = len(page) < self._page
+            marker = page[-1].name if page else marker
+            self._page = LONGEST_PAGE
+
+    def _moved_before(self) -> list[Item]:
+        """Those that were posted before the position where the scan begins, and moved behind it."""
+        if self._after == START:
+            return []
+        begin = lowest_id(self._after)
+        ids = [
+            some_id
+            for some_id, (_, entry) in self._view.latest.items()
+            if entry.moved_at and some_id <= begin and Position(entry.moved_to, some_id) > self._after
+        ]
+        return list(self._queues.find(self._place, self._view, ids, self._deadline).values()) if ids else []
+
+
+def lowest_id(position: Position) -> str:
+    """The id after which messages posted to become available at or after the position are listed."""
+    if position == START:
+        return ""
+    name = message_name(position.id)
+    if name is not None and name.available == position.at:
+        return position.id
+    return first_id(position.at)
+
+
+def view_of(now: int, claims: Mapping[str, ClaimObject]) -> View:
+    """Puts together what the claims say."""
+    view = View(now, dict(claims))
+    for claim_id, claim in claims.items():
+        for entry in claim.entries:
+            known = view.latest.get(entry.id)
+            if known is None or (known[1].times, known[0]) < (entry.times, claim_id):
+                view.latest[entry.id] = (claim_id, merged(entry, known[1] if known else None))
+            else:
+                view.latest[entry.id] = (known[0], merged(known[1], entry))
+    return view
+
+
+def merged(latest: Entry, other: Entry | None) -> Entry:
+    """What the latest claim says, and of what another says what cannot be taken back."""
+    if other is None:
+        return latest
+    moved = max((latest.moved_at, latest.moved_to), (other.moved_at, other.moved_to))
+    return latest._replace(
+        lives_until=max(latest.lives_until, other.lives_until),
+        kept_until=max(latest.kept_until, other.kept_until),
+        moved_at=moved[0],
+        moved_to=moved[1],
+    )
+
+
+def stored(view: View, item: Item, sent: Sent) -> StoredMessage:
+    """A message as the contract shows it."""
+    entry = view.entry(item.id)
+    return StoredMessage(
+        id=item.id,
+        body=sent.body,
+        ttl=(view.lives_until(item.id, item.name) - sent.posted) / 1_000_000,
+        age=max(0, view.now - sent.posted) / 1_000_000,
+        client_id=sent.client_id,
+        claim_id=view.holder(item.id),
+        claim_count=entry.times if entry else 0,
+        headers=sent.headers,
+    )
+
+
+def kept_until(expires: int) -> int:
+    """The moment, in seconds, before which Swift does not remove what was posted to expire at that of microseconds."""
+    return -(-expires // 1_000_000) + MARGIN
+
+
+def poster(item: Item) -> tuple[int, bytes]:
+    """When a message was posted, in microseconds, and the digest of who posted it."""
+    content = unpack(item.row.content_type)
+    if content is None:
+        raise not_ours(item.row.name)
+    return message_head(content.head)

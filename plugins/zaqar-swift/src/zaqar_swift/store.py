@@ -1,0 +1,332 @@
+"""Requests to Swift: on connections that are kept, repeated where that does no harm, in the time given."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotReady
+from typing import Any, Final, NamedTuple, TypeVar
+
+import swiftclient.client as swift
+from swiftclient.exceptions import ClientException
+
+from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageError, StorageUnavailable
+from zaqar_swift.access import Access, Grant
+from zaqar_swift.errors import BROKEN, Exists, NotThere, TokenRefused, TryAgain, broken, refused
+from zaqar_swift.packing import Packed
+
+T = TypeVar("T")
+
+LONGEST_PAGE: Final = 10_000
+"""How many names Swift lists at once."""
+
+_SHORTEST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 0.5
+
+
+class Row(NamedTuple):
+    """An object in a listing. ``data``: None unless it was fetched."""
+
+    name: str
+    content_type: str
+    data: bytes | None = None
+
+
+class Found(NamedTuple):
+    """An object that was fetched."""
+
+    content_type: str
+    data: bytes
+
+
+class Store:
+    """One account. Every method ends by ``deadline``, a moment of ``time.monotonic()``, and raises ``StorageError``."""
+
+    def __init__(self, access: Access, *, connections: int, timeout: float) -> None:
+        self._access = access
+        self._connections = connections
+        self._closed = False
+        self._process = _Process(connections)
+        self.timeout = timeout
+        self.where = access.where
+
+    def deadline(self) -> float:
+        """The moment at which an operation that begins now must have ended."""
+        return time.monotonic() + self.timeout
+
+    def page(
+        self,
+        container: str,
+        prefix: str,
+        deadline: float,
+        *,
+        marker: str = "",
+        end: str = "",
+        limit: int = LONGEST_PAGE,
+        reverse: bool = False,
+    ) -> list[Row]:
+        """The objects whose names start with ``prefix``, after ``marker`` and before ``end``, by name."""
+
+        def send(url: str, token: str, http: Any) -> list[Row]:
+            _, rows = swift.get_container(
+                url,
+                token,
+                container,
+                prefix=prefix,
+                marker=marker or None,
+                end_marker=end or None,
+                limit=limit,
+                query_string="reverse=true" if reverse else None,
+                http_conn=http,
+            )
+            return [Row(row["name"], row["content_type"]) for row in rows]
+
+        try:
+            return self._until(deadline, send, changes=False)
+        except NotThere:
+            return []
+
+    def get(self, container: str, name: str, deadline: float, *, newest: bool = False) -> Found | None:
+        """The object, or None. ``newest``: all replicas are asked."""
+        headers = {"X-Newest": "true"} if newest else None
+
+        def send(url: str, token: str, http: Any) -> Found:
+            fields, data = swift.get_object(url, token, container, name, http_conn=http, headers=headers)
+            return Found(fields.get("content-type", ""), data)
+
+        try:
+            return self._until(deadline, send, changes=False)
+        except NotThere:
+            return None
+
+    def put(
+        self,
+        container: str,
+        name: str,
+        packed: Packed,
+        deadline: float,
+        *,
+        delete_at: int = 0,
+        new: bool = False,
+        once: bool = False,
+    ) -> bool:
+        """Store an object. ``delete_at``: Swift may remove it then, in seconds since 1970.
+
+        ``new``: only if none is there, as far as Swift can tell; whether it was stored. ``once``: never sent again
+        where it may have been done, lest it bring back what has been deleted since.
+        """
+        headers = {"X-Delete-At": str(delete_at)} if delete_at else {}
+        if new:
+            headers["If-None-Match"] = "*"
+
+        def send(url: str, token: str, http: Any) -> None:
+            swift.put_object(
+                url,
+                token,
+                container,
+                name,
+                packed.data,
+                content_length=len(packed.data),
+                content_type=packed.content_type,
+                headers=headers,
+                http_conn=http,
+            )
+
+        def make(url: str, token: str, http: Any) -> None:
+            swift.put_container(url, token, container, http_conn=http)
+
+        try:
+            try:
+                self._until(deadline, send, once=once)
+            except NotThere:
+                self._until(deadline, make)
+                self._until(deadline, send, once=once)
+        except Exists:
+            return False
+        return True
+
+    def keep(self, container: str, name: str, delete_at: int, deadline: float) -> bool:
+        """Let Swift remove an object not before ``delete_at``. False if it is not there: nothing brings it back."""
+
+        def send(url: str, token: str, http: Any) -> None:
+            swift.post_object(url, token, container, name, {"X-Delete-At": str(delete_at)}, http_conn=http)
+
+        try:
+            self._until(deadline, send)
+        except NotThere:
+            return False
+        return True
+
+    def delete(self, container: str, name: str, deadline: float) -> bool:
+        """Delete an object, and its entry in the listing if only that is left. Whether it was there."""
+
+        def send(url: str, token: str, http: Any) -> None:
+            swift.delete_object(url, token, container, name, http_conn=http)
+
+        try:
+            self._until(deadline, send)
+        except NotThere:
+            return False
+        return True
+
+    def account(self, deadline: float) -> dict[str, str]:
+        """The headers of the account."""
+
+        def send(url: str, token: str, http: Any) -> dict[str, str]:
+            known: dict[str, str] = swift.head_account(url, token, http_conn=http)
+            return known
+
+        return self._until(deadline, send, changes=False)
+
+    def at_once(self, calls: Sequence[Callable[[], T]], deadline: float) -> list[T | StorageError]:
+        """The results of the calls, in parallel; errors of the storage are results too."""
+        if len(calls) == 1:
+            return [_outcome(calls[0])]
+        process = self._here()
+        try:
+            futures = [process.pool.submit(_outcome, call) for call in calls]
+        except RuntimeError as error:
+            raise StorageClosed("the storage was closed meanwhile; connect again") from error
+        results: list[T | StorageError] = []
+        for future in futures:
+            try:
+                results.append(future.result(max(0.0, deadline - time.monotonic()) + _LONGEST_PAUSE))
+            except NotReady:
+                future.cancel()
+                results.append(OutcomeUnknown(f"{self.where} did not do it in time; it may have been done"))
+        return results
+
+    def all_of(self, calls: Sequence[Callable[[], T]], deadline: float) -> list[T]:
+        """The results of the calls, in parallel; raises the first error, once all have ended."""
+        results = self.at_once(calls, deadline) if calls else []
+        good: list[T] = []
+        for result in results:
+            if isinstance(result, StorageError):
+                raise result
+            good.append(result)
+        return good
+
+    def close(self) -> None:
+        """Let go of every connection. Twice is once."""
+        self._closed = True
+        self._process.close()
+
+    def _until(
+        self,
+        deadline: float,
+        send: Callable[[str, str, Any], T],
+        *,
+        changes: bool = True,
+        once: bool = False,
+    ) -> T:
+        """Try until it works, has to be told, or time is up. ``changes``: an unknown outcome matters."""
+        unanswered: StorageError | None = None
+        pause = _SHORTEST_PAUSE
+        tokens = 0
+        while True:
+            grant = self._access.grant(deadline)
+            try:
+                return self._attempt(grant, deadline, send)
+            except StorageError as error:
+                if isinstance(error, OutcomeUnknown):
+                    unanswered = error
+                    again = not once
+                elif isinstance(error, TokenRefused):
+                    self._access.refused(grant)
+                    again = tokens < 1
+                    tokens += 1
+                else:
+                    again = isinstance(error, TryAgain)
+                if not again or time.monotonic() + pause >= deadline:
+                    if unanswered is None or isinstance(error, StorageClosed | NotThere | Exists):
+                        raise
+                    if changes:
+                        raise unanswered from error.__cause__
+                    raise StorageUnavailable(f"{unanswered}; try again") from error.__cause__
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _attempt(self, grant: Grant, deadline: float, send: Callable[[str, str, Any], T]) -> T:
+        process = self._here()
+        with process.connection(self, grant.url, deadline) as http:
+            if self._closed:
+                raise StorageClosed("the storage was closed meanwhile; connect again")
+            try:
+                return send(grant.url, grant.token, http)
+            except ClientException as error:
+                raise refused(error, self.where) from error
+            except BROKEN as error:
+                raise broken(error, self.where) from error
+
+    def _here(self) -> _Process:
+        """What belongs to this process: the child of a fork makes its own."""
+        if self._process.pid != os.getpid():
+            self._process = _Process(self._connections)
+        return self._process
+
+    def connect(self, url: str) -> Any:
+        """A connection of swiftclient's, which keeps its socket."""
+        return swift.http_connection(url, cacert=self._access.ca or None, insecure=not self._access.verify)
+
+
+class _Process:
+    """Connections and threads, which no other process may use."""
+
+    def __init__(self, connections: int) -> None:
+        self.pid = os.getpid()
+        self.pool = ThreadPoolExecutor(connections, thread_name_prefix="zaqar-swift")
+        self._free = threading.BoundedSemaphore(connections)
+        self._idle: deque[tuple[str, Any]] = deque()
+
+    @contextlib.contextmanager
+    def connection(self, store: Store, url: str, deadline: float) -> Any:
+        """One of swiftclient's, with its parsed URL; it is used again unless this ends with an error."""
+        left = deadline - time.monotonic()
+        if left <= 0 or not self._free.acquire(timeout=left):
+            raise StorageUnavailable(
+                f"all connections to {store.where} were busy for the time given; try again, or raise connections"
+            )
+        try:
+            http = self._take(url) or store.connect(url)
+            http[1].requests_args["timeout"] = max(0.001, deadline - time.monotonic())
+            try:
+                yield http
+            except (NotThere, Exists, TokenRefused, TryAgain):
+                self._idle.append((url, http))
+                raise
+            except BaseException:
+                http[1].close()
+                raise
+            self._idle.append((url, http))
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        while self._idle:
+            with contextlib.suppress(IndexError):
+                self._idle.pop()[1][1].close()
+
+    def _take(self, url: str) -> Any:
+        while self._idle:
+            try:
+                known, http = self._idle.pop()
+            except IndexError:
+                return None
+            if known == url:
+                return http
+            http[1].close()
+        return None
+
+
+def _outcome(call: Callable[[], T]) -> T | StorageError:
+    try:
+        return call()
+    except StorageError as error:
+        return error

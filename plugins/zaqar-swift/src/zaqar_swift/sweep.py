@@ -1,0 +1,84 @@
+"""Removes what has expired, from queues that nobody uses too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import groupby
+from typing import Final
+
+from zaqar_swift.names import CLAIMS, MESSAGES, message_name
+from zaqar_swift.packing import record_rest, unpack
+from zaqar_swift.queues import Place, Queues
+from zaqar_swift.store import LONGEST_PAGE, Row
+
+_STEP: Final = 200
+_FORGOTTEN: Final = 3600_000_000
+"""Microseconds after which a claim that never chose is nobody's."""
+
+
+def everything(queues: Queues, records: str, deadline: float) -> int:
+    """Delete what has expired, as far as there is time for it; how many objects."""
+    removed = 0
+    until = time.monotonic() + 0.8 * (deadline - time.monotonic())
+    for number in range(queues.containers):
+        container = queues.container(number)
+        for prefix, rows in groupby(_rows(queues, container, deadline), key=lambda row: row.name[:33]):
+            names = list(_expired(queues, Place(container, prefix), list(rows), deadline))
+            removed += _delete(queues, container, names, until, deadline)
+            if time.monotonic() > until:
+                return removed
+    names = [row.name for row in _rows(queues, records, deadline) if _is_expired_record(row, queues.clock.now())]
+    return removed + _delete(queues, records, names, until, deadline)
+
+
+def _rows(queues: Queues, container: str, deadline: float) -> Iterator[Row]:
+    marker = ""
+    while True:
+        page = queues.store.page(container, "", deadline, marker=marker)
+        yield from page
+        if len(page) < LONGEST_PAGE:
+            return
+        marker = page[-1].name
+
+
+def _expired(queues: Queues, place: Place, rows: list[Row], deadline: float) -> Iterator[str]:
+    """The names of a queue's messages that have expired, and of its claims that speak of no message still there."""
+    view = queues.view(place, deadline)
+    alive = set()
+    for row in rows:
+        some_id = row.name.removeprefix(place.prefix + MESSAGES)
+        name = message_name(some_id)
+        if name is None:
+            continue
+        if view.lives_until(some_id, name) <= view.now:
+            yield row.name
+        else:
+            alive.add(some_id)
+    for claim_id, claim in view.claims.items():
+        ended = max(claim.began + claim.ttl, claim.ends) < view.now
+        forgotten = claim.choosing and claim.began + _FORGOTTEN < view.now
+        spoken_of = any(view.latest[entry.id][0] == claim_id and entry.id in alive for entry in claim.entries)
+        if forgotten or (ended and not claim.choosing and not spoken_of):
+            yield place.prefix + CLAIMS + claim_id
+
+
+def _is_expired_record(row: Row, now: int) -> bool:
+    """Of those in the listing: Swift removes the others in time."""
+    content = unpack(row.content_type)
+    if content is None or content.rest is None:
+        return False
+    expires = record_rest(content.rest).expires
+    return bool(expires) and expires <= now
+
+
+def _delete(queues: Queues, container: str, names: list[str], until: float, deadline: float) -> int:
+    done = 0
+    for start in range(0, len(names), _STEP):
+        if time.monotonic() > until:
+            break
+        some = names[start : start + _STEP]
+        calls = [partial(queues.store.delete, container, name, deadline) for name in some]
+        done += sum(result is True for result in queues.store.at_once(calls, deadline))
+    return done

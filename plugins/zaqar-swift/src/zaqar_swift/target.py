@@ -1,0 +1,83 @@
+"""Swift as a target of the conformance suite. Nothing else in this package needs zaqar-conformance."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import urllib.request
+from pathlib import Path
+from typing import ClassVar
+
+from zaqar_conformance.servers import Server, free_port
+from zaqar_conformance.target import Target, TargetError
+from zaqar_swift import server as swift
+
+_REMEDY = "the programs of OpenStack Swift are not installed: pip install zaqar-swift[server]"
+
+
+class SwiftTarget(Target):
+    """A Swift of one replica, all its servers in one process."""
+
+    name = "swift"
+    scheme = "swift+http"
+    # A message takes about 10 ms to post on a small machine, so that 100 000 would take half an hour, several times.
+    depth = 1_000
+    replicas: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        self._server: Server | None = None
+
+    def start(self, workspace: Path) -> str:
+        if self._server is None:
+            self._server = swift_server(workspace / "swift", replicas=self.replicas)
+        self._server.start()
+        return swift.uri(self._server.port)
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.kill()
+
+    def kill(self) -> None:
+        self._started().kill()
+
+    def restart(self) -> None:
+        self._started().restart()
+
+    def pause(self) -> None:
+        self._started().pause()
+
+    def resume(self) -> None:
+        self._started().resume()
+
+    def unreachable_uri(self) -> str:
+        return swift.uri(free_port())
+
+    def _started(self) -> Server:
+        if self._server is None:
+            raise TargetError(f"the target {self.name} was not started")
+        return self._server
+
+
+def swift_server(folder: Path, *settings: str, replicas: int = 1) -> Server:
+    """A cluster that is not started yet, with its files in ``folder``. Raises ``TargetError``."""
+    if any(importlib.util.find_spec(module) is None for module in ("swift", "eventlet")):
+        raise TargetError(_REMEDY)
+
+    def command(port: int) -> list[str]:
+        program = [sys.executable, "-W", "ignore", "-m", "zaqar_swift.server", "--forever", "--port", str(port)]
+        return [*program, "--folder", str(folder), "--replicas", str(replicas), *settings]
+
+    return Server(command, folder, answers)
+
+
+def answers(port: int) -> bool:
+    """Whether the proxy takes requests."""
+    with urllib.request.urlopen(f"http://{swift.HOST}:{port}/healthcheck", timeout=2) as reply:
+        return bool(reply.status == 200)
+
+
+def control(port: int, action: str) -> None:
+    """Have the cluster do something: ``expire``, ``update``, ``fail/N``, ``heal/N``."""
+    request = urllib.request.Request(f"http://{swift.HOST}:{port}{swift.CONTROL}{action}", method="POST")
+    with urllib.request.urlopen(request, timeout=60):  # noqa: S310
+        pass

@@ -51,7 +51,7 @@ class SwiftDriver(Driver):
         max_messages_per_page=100,
         max_messages_per_claim=100,
         max_messages_per_pop=100,
-        max_ids_per_call=100,
+        max_ids_per_call=200,
     )
     settle_time = 1.0
 

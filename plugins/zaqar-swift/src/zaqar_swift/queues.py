@@ -232,15 +232,14 @@ class Queues:
         return [stored(view, item, contents[item.id]) for item in items if item.id in contents]
 
     def write_claim(self, place: Place, claim_id: str, claim: ClaimObject, deadline: float) -> None:
-        """Store a claim of the caller's own. It stays for as long as one of its messages may."""
+        """Store a claim of the caller's own. Once it says what it took, it stays for as long as that may."""
         kept = max((entry.kept_until for entry in claim.entries), default=0)
-        ends = max(claim.began + claim.ttl, claim.ends) // 1_000_000
         self.store.put(
             place.container,
             place.prefix + CLAIMS + claim_id,
             pack_claim(claim),
             deadline,
-            delete_at=max(kept, ends) + MARGIN,
+            delete_at=max(kept, claim.ends // 1_000_000) + MARGIN if kept else 0,
         )
 
     def drop_claim(self, place: Place, claim_id: str, deadline: float) -> None:

@@ -34,7 +34,7 @@ fallocate_reserve = 0
 
 _PROXY: Final = """{defaults}
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck tempauth bulk proxy-server
+pipeline = catch_errors gatekeeper healthcheck tempauth cache proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -45,8 +45,8 @@ use = egg:swift#catch_errors
 use = egg:swift#gatekeeper
 [filter:healthcheck]
 use = egg:swift#healthcheck
-[filter:bulk]
-use = egg:swift#bulk
+[filter:cache]
+paste.filter_factory = zaqar_swift.server.cache:factory
 [filter:tempauth]
 use = egg:swift#tempauth
 token_life = {token_life}

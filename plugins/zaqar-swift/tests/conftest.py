@@ -1,0 +1,103 @@
+"""A real Swift, drivers on it, and proxies in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from zaqar_conformance.proxy import Proxy
+from zaqar_conformance.servers import Server
+from zaqar_core.contract import EncodedMessage, QueueKey, new_id
+from zaqar_core.uri import Uri
+from zaqar_swift.driver import SwiftDriver
+from zaqar_swift.server import uri
+from zaqar_swift.target import swift_server
+
+OpenDriver = Callable[..., SwiftDriver]
+StartServer = Callable[..., Server]
+Post = Callable[..., list[str]]
+Shown = Callable[[SwiftDriver], list[str]]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One replica, for all tests that do not hurt it."""
+    one = swift_server(tmp_path_factory.mktemp("swift"))
+    one.start()
+    yield one
+    one.kill()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Starts a cluster of the test's own, with settings such as ``"--token-life", "1"``."""
+    with ExitStack() as stack:
+
+        def start(*settings: str, replicas: int = 1) -> Server:
+            one = swift_server(tmp_path / new_id(), *settings, replicas=replicas)
+            stack.callback(one.kill)
+            one.start()
+            return one
+
+        yield start
+
+
+@pytest.fixture
+def open_driver(server: Server) -> Iterator[OpenDriver]:
+    """Opens a driver, on the server of all tests unless a port is given, and closes it after the test.
+
+    ``through``: a proxy that its requests go through, the one for the token and all others.
+    """
+    with ExitStack() as stack:
+
+        def open_one(
+            port: int = 0, *, timeout: float = 20, through: Proxy | None = None, **options: object
+        ) -> SwiftDriver:
+            where = through.port if through else port or server.port
+            driver = SwiftDriver.open(Uri.parse(uri(where), options), connect_timeout=20, timeout=timeout)
+            stack.callback(driver.close)
+            return driver
+
+        yield open_one
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(server.port) as one:
+        yield one
+
+
+@pytest.fixture
+def driver(open_driver: OpenDriver) -> SwiftDriver:
+    return open_driver()
+
+
+@pytest.fixture
+def queue() -> QueueKey:
+    return QueueKey(f"project-{new_id()}", "queue")
+
+
+@pytest.fixture
+def post(queue: QueueKey) -> Post:
+    """Posts messages to the test's queue; their ids."""
+
+    def post_some(driver: SwiftDriver, count: int = 1, *, ttl: float = 600.0, body: bytes = b"1") -> list[str]:
+        return driver.messages.post(queue, [EncodedMessage(body, ttl)] * count, client_id="client")
+
+    return post_some
+
+
+@pytest.fixture
+def shown(queue: QueueKey) -> Shown:
+    """The ids of the active messages of the test's queue, as far as one page goes."""
+
+    def show(driver: SwiftDriver) -> list[str]:
+        page = driver.messages.list(
+            queue, marker=None, limit=100, exclude_client=None, include_claimed=False, include_delayed=False
+        )
+        return [message.id for message in page.items]
+
+    return show

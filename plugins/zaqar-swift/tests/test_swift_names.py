@@ -1,0 +1,116 @@
+"""Ids sort as messages stand in their queue; what is packed comes back; names do not collide."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zaqar_core.contract import QueueKey, Space
+from zaqar_swift import packing
+from zaqar_swift.names import (
+    Clock,
+    MessageName,
+    first_id,
+    message_id,
+    message_name,
+    queue_prefix,
+    record_name,
+    space_prefix,
+)
+from zaqar_swift.packing import INLINE, ClaimObject, Entry, RecordObject, Sent
+
+_NAMES = st.builds(
+    MessageName,
+    available=st.integers(0, 2**56 - 1),
+    number=st.integers(0, 9_999),
+    delayed=st.booleans(),
+    expires=st.integers(0, 2**56 - 1),
+)
+_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=64)
+
+
+@given(_NAMES, _NAMES)
+def test_ids_sort_by_availability_then_place_in_the_post(one: MessageName, other: MessageName) -> None:
+    """Byte by byte, as Swift sorts names; and an id says again what it was made of."""
+    first, second = message_id(one), message_id(other)
+    assert message_name(first) == one
+    if one[:2] != other[:2]:
+        assert (first < second) == (one[:2] < other[:2])
+
+
+@given(_NAMES, st.integers(0, 2**56 - 1))
+def test_nothing_that_becomes_available_later_is_before_the_first_id_of_a_moment(name: MessageName, at: int) -> None:
+    if name.available >= at:
+        assert first_id(at) < message_id(name)
+
+
+@pytest.mark.parametrize("text", ["", "x", "0" * 31, "0" * 33, "0" * 31 + "/", "ä" * 32, "0" * 31 + "\n"])
+def test_what_is_no_id_names_nothing(text: str) -> None:
+    assert message_name(text) is None
+
+
+def test_a_clock_never_ticks_twice_at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where the machine's clock stands still, nor where it goes back."""
+    clock = Clock()
+    moments = iter([1_000_000, 1_000_000, 500_000])
+    monkeypatch.setattr(clock, "now", lambda: next(moments))
+    assert [clock.tick() for _ in range(3)] == [1_000_000, 1_000_001, 1_000_002]
+
+
+@given(_TEXT, _TEXT, _TEXT, _TEXT)
+def test_different_queues_have_different_prefixes(project: str, name: str, other_project: str, other: str) -> None:
+    one, two = QueueKey(project, name), QueueKey(other_project, other)
+    assert (queue_prefix(one) == queue_prefix(two)) == (one == two)
+
+
+def test_texts_that_join_alike_are_different_queues() -> None:
+    assert queue_prefix(QueueKey("a.b", "c")) != queue_prefix(QueueKey("a", "b.c"))
+    assert space_prefix(Space("ab", "c")) != space_prefix(Space("a", "bc"))
+
+
+@given(_TEXT, _TEXT)
+def test_records_sort_by_the_code_points_of_their_keys(one: str, other: str) -> None:
+    space = Space("queues", "")
+    first, second = record_name(space, one), record_name(space, other)
+    assert (first < second) == (one < other)
+    assert set(first) <= set(string.hexdigits.lower() + "/")
+    assert first.startswith(record_name(space, one[:3]))
+
+
+@pytest.mark.parametrize("size", [0, 1, INLINE - 100, INLINE, 10_000])
+def test_messages_come_back_whatever_their_size(size: int) -> None:
+    """Small ones from the content type alone, which is all that a listing gives; large ones with their data."""
+    sent = Sent(1_234_567, "clïent", {"a": "ü"}, b"\0\xff" * (size // 2))
+    packed = packing.pack_message(sent, b"12345678")
+    content = packing.unpack(packed.content_type)
+    assert content is not None
+    assert (content.rest is None) == (size >= INLINE)
+    assert packing.message_head(content.head) == (1_234_567, b"12345678")
+    assert packing.message_rest(content.head, packed.data if content.rest is None else content.rest) == sent
+    assert len(packed.content_type) <= 2_070
+
+
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_claims_come_back(count: int) -> None:
+    claim = ClaimObject(1, 2, 3, False, tuple(Entry(f"{n:032}", n, 5, 6, True, 7, 8) for n in range(count)))
+    packed = packing.pack_claim(claim)
+    content = packing.unpack(packed.content_type)
+    assert content is not None
+    assert packing.claim_rest(packed.data if content.rest is None else content.rest) == claim
+
+
+@pytest.mark.parametrize("value", [b"", b"\0;,\xff", b"x" * 5000])
+def test_records_come_back(value: bytes) -> None:
+    record = RecordObject(5, "version", "nonce", value)
+    packed = packing.pack_record(record)
+    content = packing.unpack(packed.content_type)
+    assert content is not None
+    assert packing.record_rest(packed.data if content.rest is None else content.rest) == record
+
+
+@pytest.mark.parametrize("text", ["", "text/plain", "zaqar/", "zaqar/!!!", "zaqar/A", "zaqar/_w=="])
+def test_what_others_stored_is_not_ours(text: str) -> None:
+    assert packing.unpack(text) is None

@@ -158,11 +158,12 @@ class Choice:
         self, place: Place, claim_id: str, view: View, items: Sequence[Item], ttl: int, grace: int, deadline: float
     ) -> Taken:
         now = self._queues.clock.now()
-        entries = [taken_by(view, item.id, ends=now + ttl, grace=grace) for item in items]
+        wanted = [taken_by(view, item.id, ends=now + ttl, grace=grace) for item in items]
+        entries = self._queues.keep_longer(place, wanted, deadline)
         claim = ClaimObject(now, ttl, now + ttl, False, tuple(entries))
         self._queues.write_claim(place, claim_id, claim, deadline)
-        gone = self._queues.keep_longer(place, view, entries, deadline)
-        contents = self._queues.contents(place, [item for item in items if item.id not in gone], deadline)
+        there = {entry.id for entry in entries}
+        contents = self._queues.contents(place, [item for item in items if item.id in there], deadline)
         return Taken(claim_id, claim, view, [item for item in items if item.id in contents], contents)
 
     def _clean(self, place: Place, view: View, scan: Scan, deadline: float) -> None:

@@ -58,10 +58,10 @@ class SwiftClaims(ClaimController):
         now = self._queues.clock.now()
         ends = now + to_us(ttl)
         lives_until = ends + to_us(grace)
-        longer = {entry.id: entry._replace(lives_until=max(entry.lives_until, lives_until)) for entry in held}
-        entries = tuple(longer.get(entry.id, entry) for entry in claim.entries)
+        longer = [entry._replace(lives_until=max(entry.lives_until, lives_until)) for entry in held]
+        kept = {entry.id: entry for entry in self._queues.keep_longer(place, longer, deadline)}
+        entries = tuple(kept.get(entry.id, entry) for entry in claim.entries)
         self._queues.write_claim(place, claim_id, ClaimObject(now, to_us(ttl), ends, False, entries), deadline)
-        self._queues.keep_longer(place, view, list(longer.values()), deadline)
         return True
 
     def release(

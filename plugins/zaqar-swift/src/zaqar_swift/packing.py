@@ -12,6 +12,7 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from zaqar_core.contract import NO_HEADERS
 
@@ -20,6 +21,7 @@ INLINE: Final = 1_536
 
 _TYPE: Final = "zaqar/"
 _ELSEWHERE: Final = "zaqar-data/"
+_CHECK: Final = 4
 _MESSAGE: Final = struct.Struct(">Q8s")
 _LENGTHS: Final = struct.Struct(">HI")
 _RECORD: Final = struct.Struct(">QHH")
@@ -142,14 +144,25 @@ def unpack(content_type: str) -> Content | None:
         data = urlsafe_b64decode(text)
     except ValueError:
         return None
-    if not data or len(data) < 1 + data[0]:
+    if len(data) < _CHECK + 1 or data[:_CHECK] != _check(data[_CHECK:]):
         return None
-    head, rest = data[1 : 1 + data[0]], data[1 + data[0] :]
+    start = _CHECK + 1
+    end = start + data[_CHECK]
+    head, rest = data[start:end], data[end:]
     return Content(head, None if elsewhere else rest)
 
 
 def _pack(head: bytes, rest: bytes) -> Packed:
     begun = bytes([len(head)]) + head
-    if len(begun) + len(rest) <= INLINE:
-        return Packed(_TYPE + urlsafe_b64encode(begun + rest).decode("ascii"), b"")
-    return Packed(_ELSEWHERE + urlsafe_b64encode(begun).decode("ascii"), rest)
+    if _CHECK + len(begun) + len(rest) <= INLINE:
+        return Packed(_TYPE + _text(begun + rest), b"")
+    return Packed(_ELSEWHERE + _text(begun), rest)
+
+
+def _text(data: bytes) -> str:
+    return urlsafe_b64encode(_check(data) + data).decode("ascii")
+
+
+def _check(data: bytes) -> bytes:
+    """Shows that a header came whole."""
+    return crc32(data).to_bytes(_CHECK)

@@ -245,18 +245,22 @@ class Queues:
     def drop_claim(self, place: Place, claim_id: str, deadline: float) -> None:
         self.store.delete(place.container, place.prefix + CLAIMS + claim_id, deadline)
 
-    def keep_longer(self, place: Place, view: View, entries: Sequence[Entry], deadline: float) -> set[str]:
-        """Have Swift keep those messages that it would remove before they may expire; the ids of those that are gone.
+    def keep_longer(self, place: Place, entries: Sequence[Entry], deadline: float) -> list[Entry]:
+        """The entries, those messages kept for longer that Swift would remove before they may expire.
 
-        How long depends on the moment alone, so that of two who ask the later one asks for more, and neither shortens
-        what the other got.
+        Those that are gone are left out. How long depends on the moment alone, so that of two who ask the later one
+        asks for more, and neither shortens what the other got.
         """
         until = self.clock.now() // 1_000_000 + _LONGEST_LEASE + 2 * MARGIN
-        short = [entry.id for entry in entries if entry.lives_until > entry.kept_until * 1_000_000]
+        short = [entry for entry in entries if entry.lives_until > entry.kept_until * 1_000_000]
         prefix = place.prefix + MESSAGES
-        calls = [partial(self.store.keep, place.container, prefix + some_id, until, deadline) for some_id in short]
-        kept = self.store.all_of(calls, deadline)
-        return {some_id for some_id, there in zip(short, kept, strict=True) if not there}
+        calls = [partial(self.store.keep, place.container, prefix + entry.id, until, deadline) for entry in short]
+        there = dict(zip((entry.id for entry in short), self.store.all_of(calls, deadline), strict=True))
+        return [
+            entry._replace(kept_until=until) if there.get(entry.id) else entry
+            for entry in entries
+            if there.get(entry.id, True)
+        ]
 
     def delete_messages(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
         """Delete the objects, in parallel."""

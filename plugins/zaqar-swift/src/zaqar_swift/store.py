@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotReady
+from hashlib import md5
 from typing import Any, Final, NamedTuple, TypeVar
 
 import swiftclient.client as swift
@@ -98,6 +99,8 @@ class Store:
 
         def send(url: str, token: str, http: Any) -> Found:
             fields, data = swift.get_object(url, token, container, name, http_conn=http, headers=headers)
+            if fields.get("etag", "").strip('"') != md5(data, usedforsecurity=False).hexdigest():
+                raise ValueError("the reply does not hold what its checksum says")  # it broke off in its headers
             return Found(fields.get("content-type", ""), data)
 
         try:

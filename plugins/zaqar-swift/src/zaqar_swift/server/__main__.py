@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="of the proxy; any free one unless given")
     parser.add_argument("--folder", help="keep what is stored in this folder; else it goes when the servers end")
     parser.add_argument("--replicas", type=int, default=1, choices=range(1, 6), help="each on servers of its own")
-    parser.add_argument("--token-life", type=float, default=86400, metavar="SECONDS", help="how long a token is good")
+    parser.add_argument("--token-life", type=int, default=86400, metavar="SECONDS", help="how long a token is good")
     parser.add_argument("--forever", action="store_true", help="go on when standard input ends")
     return parser
 

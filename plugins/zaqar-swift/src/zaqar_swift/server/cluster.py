@@ -12,6 +12,7 @@ import eventlet
 from eventlet import wsgi
 from swift.common import storage_policy, utils
 from swift.common.wsgi import SwiftHttpProtocol, loadapp
+from swift.container.replicator import ContainerReplicator
 from swift.container.updater import ContainerUpdater
 from swift.obj.expirer import ObjectExpirer
 from swift.obj.updater import ObjectUpdater
@@ -29,7 +30,7 @@ warnings.filterwarnings("ignore", message="capitalize_response_headers is disabl
 class Cluster:
     """A proxy, and for each replica an account, a container and an object server, not serving yet."""
 
-    def __init__(self, folder: Path, *, port: int, replicas: int, token_life: float) -> None:
+    def __init__(self, folder: Path, *, port: int, replicas: int, token_life: int) -> None:
         self._folder = folder
         logging.basicConfig(filename=folder / "swift.log")
         files.write_swift_conf(folder)
@@ -58,11 +59,13 @@ class Cluster:
         ObjectExpirer({**self._daemon(0), **conf}).run_once()
 
     def update(self) -> None:
-        """One pass of the object updaters: listings learn what a server that was away has missed."""
+        """One pass of updaters and of the containers' replicators: listings learn what a server has missed."""
         for number in range(len(self._replicas)):
             updater = ObjectUpdater(self._daemon(number))
             updater.get_container_ring()
             updater.object_sweep(str(files.device_of(self._folder, number)))
+            port = self._replicas[number].ports["container"]
+            ContainerReplicator({**self._daemon(number), "bind_ip": HOST, "bind_port": str(port)}).run_once()
 
     def fail(self, number: int) -> None:
         """The servers of a replica take no more connections; what it stores stays."""
@@ -103,14 +106,14 @@ class _Replica:
 
     def __init__(self, folder: Path, number: int, listeners: dict[str, Any]) -> None:
         self._listeners = listeners
-        self._ports = {kind: listener.getsockname()[1] for kind, listener in listeners.items()}
+        self.ports = {kind: listener.getsockname()[1] for kind, listener in listeners.items()}
         self._apps = {kind: _app(files.write_backend(folder, kind, number)) for kind in files.KINDS}
         self._serving: list[Any] = []
 
     def start(self) -> None:
         if self._serving:
             return
-        for kind, port in self._ports.items():
+        for kind, port in self.ports.items():
             listener = self._listeners.pop(kind, None) or eventlet.listen((HOST, port))
             self._serving.append((eventlet.spawn(_serve, listener, self._apps[kind]), listener))
 

@@ -72,7 +72,7 @@ def write_swift_conf(folder: Path) -> None:
     (folder / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = loopback\n", encoding="utf-8")
 
 
-def write_proxy(folder: Path, *, token_life: float) -> Path:
+def write_proxy(folder: Path, *, token_life: int) -> Path:
     text = _PROXY.format(
         defaults=_defaults(folder, folder),
         token_life=token_life,

@@ -185,7 +185,7 @@ class Queues:
         return found
 
     def _rows(self, place: Place, ids: Sequence[str], deadline: float) -> dict[str, Row]:
-        """Those of the objects that are there: fetched if they are few, else listed, the stragglers fetched."""
+        """Those of the objects that are there: listed, if they are many, and what a listing may lack is asked for."""
         prefix = place.prefix + MESSAGES
         rows: dict[str, Row] = {}
         left = list(ids)
@@ -197,8 +197,7 @@ class Queues:
             )
             listed = {row.name.removeprefix(prefix): row for row in page}
             rows = {some_id: listed[some_id] for some_id in ids if some_id in listed}
-            last = max(listed, default="") if len(page) == limit else "~"
-            left = [some_id for some_id in ids if some_id > last]
+            left = [some_id for some_id in ids if some_id not in rows]
         calls = [partial(self.store.get, place.container, prefix + some_id, deadline) for some_id in left]
         for some_id, found in zip(left, self.store.all_of(calls, deadline), strict=True):
             if found is not None:

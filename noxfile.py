@@ -24,6 +24,7 @@ DISTRIBUTIONS = (
     "plugins/zaqar-opentelemetry",
     "plugins/zaqar-redis",
     "plugins/zaqar-sqlite",
+    "plugins/zaqar-swift",
     "plugins/zaqar-zstd",
 )
 APART = {
@@ -34,10 +35,12 @@ APART = {
 
 It is installed for its target alone, and tested there; ``check`` lints it and checks its types.
 """
-TARGETS = ("sqlite", "redis", "redis-always", "redis-cluster", "redis-sentinel", "memory")
+TARGETS = ("sqlite", "redis", "redis-always", "redis-cluster", "redis-sentinel", "swift", "swift-replicated", "memory")
 IN_CHECK = ("sqlite", "redis", "memory")
 """Those that every change is tried on; CI has cells for all."""
-SERVERS = {target: "redis-servers" for target in TARGETS if target.startswith("redis")}
+SERVERS = {
+    target: f"{family}-servers" for family in ("redis", "swift") for target in TARGETS if target.startswith(family)
+}
 """The dependency group that brings a target's server, for where the machine has none."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Any of these will do, with chromedriver."""
@@ -254,7 +257,7 @@ def try_wheels(session: nox.Session, resolution: str) -> None:
         pip_install(wheels["zaqar_core"], wheels["zaqar_sqlite"])
         session.run(python, "-I", "-W", "error", str(ROOT / "tools/trials/try_zaqar_sqlite.py"), external=True)
         session.log(f"a backend with a server, an observer and a codec, {resolution} dependencies")
-        for name in ("zaqar_redis", "zaqar_opentelemetry", "zaqar_zstd"):
+        for name in ("zaqar_redis", "zaqar_swift", "zaqar_opentelemetry", "zaqar_zstd"):
             pip_install(wheels[name])
             session.run(python, "-I", "-W", "error", str(ROOT / f"tools/trials/try_{name}.py"), external=True)
         session.log(f"a driver author: the suite from its wheel, {resolution} dependencies")

@@ -58,6 +58,14 @@ class SwiftTarget(Target):
         return self._server
 
 
+class SwiftReplicatedTarget(SwiftTarget):
+    """A Swift of three replicas, each with servers of its own, all in one process."""
+
+    name = "swift-replicated"
+    depth = 200  # each request is three there
+    replicas = 3
+
+
 def swift_server(folder: Path, *settings: str, replicas: int = 1) -> Server:
     """A cluster that is not started yet, with its files in ``folder``. Raises ``TargetError``."""
     if any(importlib.util.find_spec(module) is None for module in ("swift", "eventlet")):

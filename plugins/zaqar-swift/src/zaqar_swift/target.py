@@ -8,14 +8,16 @@ import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
+from zaqar_conformance.proxy import Proxy
 from zaqar_conformance.servers import Server, free_port
-from zaqar_conformance.target import Target, TargetError
+from zaqar_conformance.target import ServerTarget, TargetError
+from zaqar_core.uri import Uri
 from zaqar_swift import server as swift
 
 _REMEDY = "the programs of OpenStack Swift are not installed: pip install zaqar-swift[server]"
 
 
-class SwiftTarget(Target):
+class SwiftTarget(ServerTarget):
     """A Swift of one replica, all its servers in one process."""
 
     name = "swift"
@@ -24,38 +26,19 @@ class SwiftTarget(Target):
     depth = 1_000
     replicas: ClassVar[int] = 1
 
-    def __init__(self) -> None:
-        self._server: Server | None = None
-
     def start(self, workspace: Path) -> str:
-        if self._server is None:
-            self._server = swift_server(workspace / "swift", replicas=self.replicas)
-        self._server.start()
-        return swift.uri(self._server.port)
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.kill()
-
-    def kill(self) -> None:
-        self._started().kill()
-
-    def restart(self) -> None:
-        self._started().restart()
-
-    def pause(self) -> None:
-        self._started().pause()
-
-    def resume(self) -> None:
-        self._started().resume()
+        self.servers = self.servers or [swift_server(workspace / "swift", replicas=self.replicas)]
+        [server] = self.servers
+        server.start()
+        return swift.uri(server.port)
 
     def unreachable_uri(self) -> str:
         return swift.uri(free_port())
 
-    def _started(self) -> Server:
-        if self._server is None:
-            raise TargetError(f"the target {self.name} was not started")
-        return self._server
+    def proxied(self, uri: str) -> tuple[Proxy, str]:
+        port = int(Uri.parse(uri).hosts.rpartition(":")[2])
+        proxy = Proxy(port)  # Swift gives out URLs with the port that it was asked at
+        return proxy, uri.replace(f":{port}/", f":{proxy.port}/")
 
 
 class SwiftReplicatedTarget(SwiftTarget):

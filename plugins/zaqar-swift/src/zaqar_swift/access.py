@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from typing import Any, NamedTuple
 
 from keystoneauth1 import session as keystone
@@ -110,6 +111,8 @@ def _cloud(options: Options) -> Any:
     from zaqar_swift.errors import no_cloud
 
     try:
-        return OpenStackConfig().get_one(cloud=options.cloud or None, region_name=options.region or None)
+        with warnings.catch_warnings():  # openstacksdk warns of defaults of its own
+            warnings.simplefilter("ignore")
+            return OpenStackConfig().get_one(cloud=options.cloud or None, region_name=options.region or None)
     except ConfigException as error:
         raise no_cloud(error) from error

@@ -84,7 +84,7 @@ def test_records_sort_by_the_code_points_of_their_keys(one: str, other: str) -> 
 def test_messages_come_back_whatever_their_size(size: int) -> None:
     """Small ones from the content type alone, which is all that a listing gives; large ones with their data."""
     sent = Sent(1_234_567, "clïent", {"a": "ü"}, b"\0\xff" * (size // 2))
-    packed = packing.pack_message(sent, b"12345678")
+    packed = packing.pack_message(sent, b"12345678", INLINE)
     content = packing.unpack(packed.content_type)
     assert content is not None
     assert (content.rest is None) == (size >= INLINE)
@@ -105,7 +105,7 @@ def test_claims_come_back(count: int) -> None:
 @pytest.mark.parametrize("value", [b"", b"\0;,\xff", b"x" * 5000])
 def test_records_come_back(value: bytes) -> None:
     record = RecordObject(5, "version", "nonce", value)
-    packed = packing.pack_record(record)
+    packed = packing.pack_record(record, INLINE)
     content = packing.unpack(packed.content_type)
     assert content is not None
     assert packing.record_rest(packed.data if content.rest is None else content.rest) == record

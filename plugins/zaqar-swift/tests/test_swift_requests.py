@@ -80,6 +80,26 @@ def test_of_large_bodies(counted: SwiftDriver, proxy: Proxy, queue: QueueKey, po
     assert proxy.round_trips - before == 4 + 5
 
 
+def test_contents_may_be_kept_out_of_listings(
+    proxy: Proxy, open_driver: OpenDriver, queue: QueueKey, post: Post
+) -> None:
+    """Then all of them are data, which a cluster may encrypt, and each message is a request more."""
+    driver = open_driver(through=proxy, inline_bytes=0)
+    post(driver, 2, body=b'"secret"')
+    place = driver._queues.place(queue)
+    for row in driver._store.page(place.container, place.prefix, driver._store.deadline()):
+        assert row.content_type.startswith("zaqar-data/")
+    before = proxy.round_trips
+    page = driver.messages.list(
+        queue, marker=None, limit=10, exclude_client=None, include_claimed=False, include_delayed=False
+    )
+    assert [message.body for message in page.items] == [b'"secret"'] * 2
+    assert proxy.round_trips - before == 1 + 2
+    space = Space("queues", new_id())
+    driver.records.insert(space, "key", b"secret", nonce="n")
+    assert [record.value for record in driver.records.scan(space, limit=10)] == [b"secret"]
+
+
 def test_of_records(counted: SwiftDriver, proxy: Proxy) -> None:
     space, records = Space("queues", new_id()), counted.records
     costs = []

@@ -65,7 +65,7 @@ class SwiftDriver(Driver):
         choice = Choice(queues)
         self.messages = SwiftMessages(queues, choice)
         self.claims = SwiftClaims(queues, choice)
-        self.records = SwiftRecords(queues.store, queues.clock, records_container(queues.prefix))
+        self.records = SwiftRecords(queues.store, queues.clock, records_container(queues.prefix), queues.inline_bytes)
 
     @classmethod
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
@@ -77,7 +77,8 @@ class SwiftDriver(Driver):
         except BaseException:
             store.close()
             raise
-        return cls(Queues(store, prefix=options.prefix, containers=options.containers))
+        queues = Queues(store, prefix=options.prefix, containers=options.containers, inline_bytes=options.inline_bytes)
+        return cls(queues)
 
     @property
     def capabilities(self) -> frozenset[Capability]:

@@ -62,7 +62,7 @@ class SwiftMessages(MessageController):
                     self._store.put,
                     place.container,
                     place.prefix + MESSAGES + some_id,
-                    pack_message(Sent(now, client_id, headers, body), digest),
+                    pack_message(Sent(now, client_id, headers, body), digest, self._queues.inline_bytes),
                     deadline,
                     delete_at=kept_until(expires),
                     once=True,

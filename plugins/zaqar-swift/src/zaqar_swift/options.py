@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from zaqar_core.errors import InvalidOption, InvalidUri
 from zaqar_core.uri import Uri, read_options
+from zaqar_swift.packing import INLINE
 
 MOST_CONNECTIONS: Final = 1_000
 MOST_CONTAINERS: Final = 1_024
@@ -28,6 +29,8 @@ class Options:
     ``prefix``: what the names of the containers start with; another prefix is another store.
     ``containers``: over how many the queues are spread; it is settled when the store is first opened.
     ``connections``: how many requests one driver has under way at once; further ones wait.
+    ``inline_bytes``: up to how many bytes a message or record is kept in its object's content type, which listings
+    show; 0: never, so that all contents are data, which Swift can encrypt.
     ``tls_ca``: a file with the certificates to trust, "" for those of the system. ``tls_verify``: whether the
     certificate and host name are checked.
     """
@@ -42,6 +45,7 @@ class Options:
     prefix: str = "zaqar"
     containers: int = 16
     connections: int = 16
+    inline_bytes: int = INLINE
     tls_ca: str = ""
     tls_verify: bool = True
 
@@ -50,10 +54,14 @@ class Options:
             raise InvalidOption(
                 f"option prefix={self.prefix!r} is not 1 to 64 letters, digits, '_', '.' or '-'; choose another"
             )
-        for name, most in (("containers", MOST_CONTAINERS), ("connections", MOST_CONNECTIONS)):
+        for name, least, most in (
+            ("containers", 1, MOST_CONTAINERS),
+            ("connections", 1, MOST_CONNECTIONS),
+            ("inline_bytes", 0, INLINE),
+        ):
             number = getattr(self, name)
-            if not 1 <= number <= most:
-                raise InvalidOption(f"option {name}={number} is outside 1 to {most}; choose one inside")
+            if not least <= number <= most:
+                raise InvalidOption(f"option {name}={number} is outside {least} to {most}; choose one inside")
 
 
 @dataclass(frozen=True, slots=True)

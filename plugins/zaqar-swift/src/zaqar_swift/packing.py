@@ -17,7 +17,7 @@ from zlib import crc32
 from zaqar_core.contract import NO_HEADERS
 
 INLINE: Final = 1_536
-"""So many bytes, 2 048 characters, go into a content type."""
+"""So many bytes, 2 048 characters, go into a content type, unless another number is given."""
 
 _TYPE: Final = "zaqar/"
 _ELSEWHERE: Final = "zaqar-data/"
@@ -89,11 +89,12 @@ class RecordObject(NamedTuple):
     value: bytes
 
 
-def pack_message(sent: Sent, client_digest: bytes) -> Packed:
+def pack_message(sent: Sent, client_digest: bytes, inline: int) -> Packed:
+    """``inline``: up to how many bytes a content type is to hold, as below."""
     client = sent.client_id.encode()
     headers = json.dumps(dict(sent.headers)).encode() if sent.headers else b""
     rest = _LENGTHS.pack(len(client), len(headers)) + client + headers + sent.body
-    return _pack(_MESSAGE.pack(sent.posted, client_digest), rest)
+    return _pack(_MESSAGE.pack(sent.posted, client_digest), rest, inline)
 
 
 def message_head(head: bytes) -> tuple[int, bytes]:
@@ -113,7 +114,7 @@ def message_rest(head: bytes, rest: bytes) -> Sent:
 
 def pack_claim(claim: ClaimObject) -> Packed:
     entries = [tuple(entry) for entry in claim.entries]
-    return _pack(b"", json.dumps([*claim[:4], entries], separators=(",", ":")).encode())
+    return _pack(b"", json.dumps([*claim[:4], entries], separators=(",", ":")).encode(), INLINE)
 
 
 def claim_rest(rest: bytes) -> ClaimObject:
@@ -121,9 +122,9 @@ def claim_rest(rest: bytes) -> ClaimObject:
     return ClaimObject(began, ttl, ends, bool(choosing), tuple(Entry(*entry) for entry in entries))
 
 
-def pack_record(record: RecordObject) -> Packed:
+def pack_record(record: RecordObject, inline: int) -> Packed:
     version, nonce = record.version.encode(), record.nonce.encode()
-    return _pack(b"", _RECORD.pack(record.expires, len(version), len(nonce)) + version + nonce + record.value)
+    return _pack(b"", _RECORD.pack(record.expires, len(version), len(nonce)) + version + nonce + record.value, inline)
 
 
 def record_rest(rest: bytes) -> RecordObject:
@@ -152,9 +153,9 @@ def unpack(content_type: str) -> Content | None:
     return Content(head, None if elsewhere else rest)
 
 
-def _pack(head: bytes, rest: bytes) -> Packed:
+def _pack(head: bytes, rest: bytes, inline: int) -> Packed:
     begun = bytes([len(head)]) + head
-    if _CHECK + len(begun) + len(rest) <= INLINE:
+    if _CHECK + len(begun) + len(rest) <= inline:
         return Packed(_TYPE + _text(begun + rest), b"")
     return Packed(_ELSEWHERE + _text(begun), rest)
 

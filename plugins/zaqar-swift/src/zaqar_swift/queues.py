@@ -132,11 +132,12 @@ class View:
 class Queues:
     """Reads what queues hold."""
 
-    def __init__(self, store: Store, *, prefix: str, containers: int) -> None:
+    def __init__(self, store: Store, *, prefix: str, containers: int, inline_bytes: int) -> None:
         self.store = store
         self.clock = Clock()
         self.prefix = prefix
         self.containers = containers
+        self.inline_bytes = inline_bytes
 
     def place(self, queue: QueueKey) -> Place:
         return Place(self.container(container_number(queue, self.containers)), queue_prefix(queue))

@@ -21,10 +21,11 @@ class SwiftRecords(RecordStore):
     Reading and writing are two requests: of several who write at once more than one may be told that it did.
     """
 
-    def __init__(self, store: Store, clock: Clock, container: str) -> None:
+    def __init__(self, store: Store, clock: Clock, container: str, inline_bytes: int) -> None:
         self._store = store
         self._clock = clock
         self._container = container
+        self._inline_bytes = inline_bytes
 
     def get(self, space: Space, key: str) -> Record | None:
         found = self._get(space, key, self._store.deadline())
@@ -118,7 +119,12 @@ class SwiftRecords(RecordStore):
         # Swift counts in whole seconds, and may not remove it too early.
         delete_at = record.expires // 1_000_000 + 2 if record.expires else 0
         return self._store.put(
-            self._container, record_name(space, key), pack_record(record), deadline, delete_at=delete_at, new=new
+            self._container,
+            record_name(space, key),
+            pack_record(record, self._inline_bytes),
+            deadline,
+            delete_at=delete_at,
+            new=new,
         )
 
 

@@ -49,8 +49,8 @@ class SwiftDriver(Driver):
         max_post_bytes=16 * 1024 * 1024,
         max_messages_per_post=20,
         max_messages_per_page=100,
-        max_messages_per_claim=50,
-        max_messages_per_pop=20,
+        max_messages_per_claim=100,
+        max_messages_per_pop=100,
         max_ids_per_call=100,
     )
     settle_time = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import warnings
@@ -14,6 +13,7 @@ from swiftclient.authv1 import PasswordPlugin
 
 from zaqar_core.uri import Uri
 from zaqar_swift.errors import not_authenticated
+from zaqar_swift.forks import renew_in_child
 from zaqar_swift.options import Login, Options, login_of
 
 _SERVICE = "object-store"
@@ -31,10 +31,7 @@ class Access:
 
     def __init__(self, uri: Uri, options: Options) -> None:
         login = login_of(uri, options)
-        self._lock = threading.Lock()
         self._grant: Grant | None = None
-        self._owner = os.getpid()
-        self._session: Any = None
         self.where = uri.hosts or f"the cloud {options.cloud or 'of the environment'}"
         self.ca: str = options.tls_ca
         self.verify = options.tls_verify
@@ -50,6 +47,12 @@ class Access:
             verify, _ = region.get_requests_verify_args()
             self.verify = bool(verify) and self.verify
             self.ca = self.ca or (verify if isinstance(verify, str) else "")
+
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        self._lock = threading.Lock()
+        self._session: Any = None
 
     def grant(self, deadline: float) -> Grant:
         """Raises ``StorageUnavailable``."""
@@ -80,9 +83,7 @@ class Access:
         return Grant(str(url).rstrip("/"), str(token))
 
     def _open_session(self, deadline: float) -> Any:
-        """One of this process: a fork inherits sockets that are its parent's."""
-        if self._session is None or self._owner != os.getpid():
-            self._owner = os.getpid()
+        if self._session is None:
             self._session = keystone.Session(verify=self.ca or self.verify)
         self._session.timeout = max(0.001, deadline - time.monotonic())
         return self._session

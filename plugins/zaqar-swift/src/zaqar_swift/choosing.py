@@ -24,9 +24,10 @@ from threading import Lock
 from typing import Final, NamedTuple, TypeVar
 
 from zaqar_core.errors import StorageError, StorageUnavailable
+from zaqar_swift.forks import renew_in_child
 from zaqar_swift.names import message_name, new_claim_id
 from zaqar_swift.packing import ClaimObject, Entry, Sent
-from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until
+from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until, merged
 
 T = TypeVar("T")
 
@@ -58,11 +59,14 @@ class Choice:
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
         self._store = queues.store
-        self._lock = Lock()
-        self._turns: OrderedDict[str, Lock] = OrderedDict()
         self._full: OrderedDict[str, bool] = OrderedDict()
         self._choosing: OrderedDict[str, float] = OrderedDict()
         self._deleted: OrderedDict[str, set[str]] = OrderedDict()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        self._lock = Lock()
+        self._turns: OrderedDict[str, Lock] = OrderedDict()
 
     def take(self, place: Place, *, ttl: int, grace: int, limit: int, deadline: float) -> Taken | None:
         """Up to ``limit`` active messages, held for ``ttl`` microseconds; None if there was nothing to take."""
@@ -212,16 +216,20 @@ def _active(view: View, scan: Scan, limit: int) -> list[Item]:
 
 
 def _spent(view: View, scan: Scan, claim_id: str) -> bool:
-    """Whether the claim has ended for a while, and says nothing that later ones do not, of messages still there."""
+    """Whether the claim has ended, and says nothing of a message still there that a later one does not say too."""
     claim = view.claims[claim_id]
-    if claim.choosing or max(claim.began, claim.ends) > view.now - _SPENT_FOR:
+    if claim.choosing or claim.ends > view.now:
         return False
+    long_ago = max(claim.began, claim.ends) + _SPENT_FOR < view.now
     for entry in claim.entries:
         name = message_name(entry.id)
-        gone = entry.id <= scan.seen_to and entry.id not in scan.seen
-        if name is None or gone or view.latest[entry.id][0] != claim_id:
+        # A listing may lack for a moment what is there.
+        gone = long_ago and entry.id <= scan.seen_to and entry.id not in scan.seen
+        if name is None or gone or view.lives_until(entry.id, name) <= view.now:
             continue
-        if view.lives_until(entry.id, name) > view.now:
+        latest_id = view.latest[entry.id][0]
+        said = next(each for each in view.claims[latest_id].entries if each.id == entry.id)
+        if latest_id == claim_id or merged(said, entry) != said:
             return False
     return True
 

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from zaqar_core.contract import QueueKey, Space
+from zaqar_swift.forks import renew_in_child
 
 CLAIMS: Final = "c/"
 """Behind a queue's prefix: its claims, which sort before its messages, so that one listing shows first the ones."""
@@ -106,8 +107,11 @@ class Clock:
     """This machine's clock; what it gives for posts never repeats and never goes back while the driver is open."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._last = 0
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        self._lock = threading.Lock()
 
     def now(self) -> int:
         """Microseconds since 1970."""

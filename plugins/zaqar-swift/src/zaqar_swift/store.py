@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import threading
 import time
@@ -20,6 +19,7 @@ from swiftclient.exceptions import ClientException
 from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageError, StorageUnavailable
 from zaqar_swift.access import Access, Grant
 from zaqar_swift.errors import BROKEN, Exists, NotThere, TokenRefused, TryAgain, broken, refused
+from zaqar_swift.forks import renew_in_child
 from zaqar_swift.packing import Packed
 
 T = TypeVar("T")
@@ -53,9 +53,12 @@ class Store:
         self._access = access
         self._connections = connections
         self._closed = False
-        self._process = _Process(connections)
         self.timeout = timeout
         self.where = access.where
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        self._process = _Process(self._connections)
 
     def deadline(self) -> float:
         """The moment at which an operation that begins now must have ended."""
@@ -191,9 +194,8 @@ class Store:
         """The results of the calls, in parallel; errors of the storage are results too."""
         if len(calls) == 1:
             return [_outcome(calls[0])]
-        process = self._here()
         try:
-            futures = [process.pool.submit(_outcome, call) for call in calls]
+            futures = [self._process.pool.submit(_outcome, call) for call in calls]
         except RuntimeError as error:
             raise StorageClosed("the storage was closed meanwhile; connect again") from error
         results: list[T | StorageError] = []
@@ -256,8 +258,7 @@ class Store:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _attempt(self, grant: Grant, deadline: float, send: Callable[[str, str, Any], T]) -> T:
-        process = self._here()
-        with process.connection(self, grant.url, deadline) as http:
+        with self._process.connection(self, grant.url, deadline) as http:
             if self._closed:
                 raise StorageClosed("the storage was closed meanwhile; connect again")
             try:
@@ -266,12 +267,6 @@ class Store:
                 raise refused(error, self.where) from error
             except BROKEN as error:
                 raise broken(error, self.where) from error
-
-    def _here(self) -> _Process:
-        """What belongs to this process: the child of a fork makes its own."""
-        if self._process.pid != os.getpid():
-            self._process = _Process(self._connections)
-        return self._process
 
     def connect(self, url: str) -> Any:
         """A connection of swiftclient's, which keeps its socket."""
@@ -282,7 +277,6 @@ class _Process:
     """Connections and threads, which no other process may use."""
 
     def __init__(self, connections: int) -> None:
-        self.pid = os.getpid()
         self.pool = ThreadPoolExecutor(connections, thread_name_prefix="zaqar-swift")
         self._free = threading.BoundedSemaphore(connections)
         self._idle: deque[tuple[str, Any]] = deque()

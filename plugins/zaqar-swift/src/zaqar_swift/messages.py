@@ -154,6 +154,8 @@ class SwiftMessages(MessageController):
             else:
                 refused[some_id] = reason
         there = self._queues.find(place, view, refused, deadline) if refused else {}
+        if Refusal.CLAIM_DOES_NOT_MATCH in refused.values() and not self._any_left(place, view, claim_ids, deadline):
+            refused = dict.fromkeys(refused, Refusal.CLAIM_DOES_NOT_EXIST)
         self._queues.delete_messages(place, allowed, deadline)
         self._choice.forget(place, view, allowed, deadline)
         return {some_id: reason for some_id, reason in refused.items() if some_id in there}
@@ -193,6 +195,11 @@ class SwiftMessages(MessageController):
         place = self._queues.place(queue)
         for prefix in (MESSAGES, CLAIMS):  # claims last: without them, what they hold would be active meanwhile
             self._purge(place, prefix, deadline)
+
+    def _any_left(self, place: Place, view: View, claim_ids: Sequence[str] | None, deadline: float) -> bool:
+        """Whether one of these claims holds a message that is still there."""
+        held = [entry.id for claim_id in claim_ids or () for entry in view.held(claim_id)]
+        return bool(self._queues.find(place, view, held, deadline))
 
     def _purge(self, place: Place, prefix: str, deadline: float) -> None:
         while True:

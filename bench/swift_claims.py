@@ -20,7 +20,7 @@ from zaqar_core import NewMessage
 from zaqar_swift.target import swift_server
 
 _QUEUE = "contended"
-_BATCH = 100
+_BATCH = 50
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from threading import Lock
@@ -28,19 +28,20 @@ from zaqar_swift.forks import renew_in_child
 from zaqar_swift.names import message_name, new_claim_id
 from zaqar_swift.packing import ClaimObject, Entry, Sent
 from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until, merged
+from zaqar_swift.turns import TURNS
 
 T = TypeVar("T")
 
-CHOOSES_FOR: Final = 2.0
+CHOOSES_FOR: Final = 3.0
 """Seconds after which somebody who is choosing has to begin again."""
-DEAD_AFTER: Final = 4.0
+DEAD_AFTER: Final = 6.0
 """Seconds for which others wait for somebody who is choosing."""
 
 _SPENT_FOR: Final = 60_000_000
 _SPENT_DROPPED: Final = 4
 _REMEMBERED: Final = 4_096
-_SHORTEST_PAUSE: Final = 0.005
-_LONGEST_PAUSE: Final = 0.1
+_SHORTEST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.3
 
 
 class Taken(NamedTuple):
@@ -49,6 +50,7 @@ class Taken(NamedTuple):
     claim_id: str
     claim: ClaimObject
     before: View
+    scan: Scan
     items: Sequence[Item]
     contents: dict[str, Sent]
 
@@ -66,21 +68,13 @@ class Choice:
 
     def renew(self) -> None:
         self._lock = Lock()
-        self._turns: OrderedDict[str, Lock] = OrderedDict()
 
     def take(self, place: Place, *, ttl: int, grace: int, limit: int, deadline: float) -> Taken | None:
         """Up to ``limit`` active messages, held for ``ttl`` microseconds; None if there was nothing to take."""
-        with self._turn(place, deadline):
-            while True:
-                # Where a claim was filled last time, there is more: no look beforehand.
-                if not self._full.get(place.prefix):
-                    view, scan = self._queues.view_and_scan(place, deadline, expected=limit)
-                    if not _active(view, scan, 1):
-                        self._clean(place, view, scan, deadline)
-                        return None
-                taken = self._choose(place, ttl, grace, limit, deadline)
-                if taken is not None:
-                    return taken
+        with TURNS.of((self._store.where, place), deadline):
+            taken, view, scan = self._take(place, ttl, grace, limit, deadline)
+        self._clean(place, view, scan, deadline)
+        return taken
 
     def forget(self, place: Place, view: View, message_ids: Sequence[str], deadline: float) -> None:
         """These were deleted: drop the claims that hold nothing more, as far as this driver knows."""
@@ -100,6 +94,17 @@ class Choice:
         if empty:
             self._store.at_once([partial(self._queues.drop_claim, place, each, deadline) for each in empty], deadline)
 
+    def _take(self, place: Place, ttl: int, grace: int, limit: int, deadline: float) -> tuple[Taken | None, View, Scan]:
+        while True:
+            # Where a claim was filled last time, there is more: no look beforehand.
+            if not self._full.get(place.prefix):
+                view, scan = self._queues.view_and_scan(place, deadline, expected=limit)
+                if not _active(view, scan, 1):
+                    return None, view, scan
+            taken = self._choose(place, ttl, grace, limit, deadline)
+            if taken is not None:
+                return taken, taken.before, taken.scan
+
     def _choose(self, place: Place, ttl: int, grace: int, limit: int, deadline: float) -> Taken | None:
         """None: it has to be tried again."""
         began = time.monotonic()
@@ -114,8 +119,7 @@ class Choice:
                 items = _active(view, scan, limit)
                 self._remember(self._full, place.prefix, len(items) == limit)
                 if items and time.monotonic() - began < CHOOSES_FOR:
-                    taken = self._write(place, claim_id, view, items, ttl, grace, deadline)
-                self._clean(place, view, scan, deadline)
+                    taken = self._write(place, claim_id, seen, items, ttl, grace, deadline)
         finally:
             if taken is None:
                 with suppress(StorageError):
@@ -159,8 +163,16 @@ class Choice:
         return others
 
     def _write(
-        self, place: Place, claim_id: str, view: View, items: Sequence[Item], ttl: int, grace: int, deadline: float
+        self,
+        place: Place,
+        claim_id: str,
+        seen: tuple[View, Scan],
+        items: Sequence[Item],
+        ttl: int,
+        grace: int,
+        deadline: float,
     ) -> Taken:
+        view, scan = seen
         now = self._queues.clock.now()
         wanted = [taken_by(view, item.id, ends=now + ttl, grace=grace) for item in items]
         entries = self._queues.keep_longer(place, wanted, deadline)
@@ -168,7 +180,7 @@ class Choice:
         self._queues.write_claim(place, claim_id, claim, deadline)
         there = {entry.id for entry in entries}
         contents = self._queues.contents(place, [item for item in items if item.id in there], deadline)
-        return Taken(claim_id, claim, view, [item for item in items if item.id in contents], contents)
+        return Taken(claim_id, claim, view, scan, [item for item in items if item.id in contents], contents)
 
     def _clean(self, place: Place, view: View, scan: Scan, deadline: float) -> None:
         """Remove some of what has expired, and some claims that nobody needs any more."""
@@ -177,21 +189,6 @@ class Choice:
         if calls:
             self._store.at_once(calls, deadline)
         self._queues.sweep(place, scan.expired, deadline)
-
-    @contextmanager
-    def _turn(self, place: Place, deadline: float) -> Iterator[None]:
-        """Threads of one driver take turns, which costs less than to meet in Swift."""
-        with self._lock:
-            turn = self._turns.setdefault(place.prefix, Lock())
-            self._turns.move_to_end(place.prefix)
-            while len(self._turns) > _REMEMBERED:
-                self._turns.popitem(last=False)
-        if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise StorageUnavailable("other threads were claiming from this queue for all of the time given; try again")
-        try:
-            yield
-        finally:
-            turn.release()
 
     def _remember(self, memory: OrderedDict[str, T], key: str, value: T) -> None:
         with self._lock:

@@ -25,6 +25,7 @@ _RATE_LIMITED: Final = (429, 498)
 _FULL: Final = (413, 507)
 _UNSENT: Final = (urllib.NewConnectionError, urllib.ConnectTimeoutError, urllib.SSLError, urllib.ProxyError)
 _REMEDIES: Final = {
+    400: "Swift does not take such a request, as where this machine's clock is hours behind; set it right",
     403: "the user may not use this account or container; give it the right to read and write",
     404: "the account or container is not there; check the URI",
     405: "a proxy on the way does not let such requests through",

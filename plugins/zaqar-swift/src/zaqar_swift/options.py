@@ -23,7 +23,7 @@ class Options:
     """Options of the URI.
 
     ``auth``: how to log in: ``v1`` (tempauth and its like), or at Keystone with a password (``v3``) or an application
-    credential (``application_credential``); without it the path of the URI tells v1 from v3.
+    credential (``application_credential``); ``auto``: the path of the URI tells v1 from v3.
     ``project``, ``project_domain``, ``user_domain``: whose account it is, for ``v3``.
     ``cloud``: of a ``clouds.yaml``, where the URI has no host. ``region``, ``interface``: of several endpoints, which.
     ``prefix``: what the names of the containers start with; another prefix is another store.
@@ -35,7 +35,7 @@ class Options:
     certificate and host name are checked.
     """
 
-    auth: Literal["v1", "v3", "application_credential", ""] = ""
+    auth: Literal["auto", "v1", "v3", "application_credential"] = "auto"
     project: str = ""
     project_domain: str = "Default"
     user_domain: str = "Default"
@@ -96,7 +96,7 @@ def login_of(uri: Uri, options: Options) -> Login | None:
         raise InvalidUri(f"{uri}: {uri.hosts!r} is no host and port; write for example swift.example.com:8080")
     if uri.username is None or uri.password is None:
         raise InvalidUri(f"{uri} has no user or no password; write swift://user:password@{uri.hosts}{uri.path}")
-    kind = options.auth or _kind_of(uri)
+    kind = _kind_of(uri) if options.auth == "auto" else options.auth
     scheme = "http" if uri.scheme.endswith("+http") else "https"
     if kind == "v3" and not options.project:
         raise InvalidOption("the option project is missing, which Keystone needs with a password; add project=NAME")

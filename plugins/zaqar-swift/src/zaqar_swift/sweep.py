@@ -12,6 +12,7 @@ from zaqar_swift.names import CLAIMS, MESSAGES, message_name
 from zaqar_swift.packing import record_rest, unpack
 from zaqar_swift.queues import Place, Queues
 from zaqar_swift.store import LONGEST_PAGE, Row
+from zaqar_swift.turns import TURNS
 
 _STEP: Final = 200
 _FORGOTTEN: Final = 3600_000_000
@@ -19,7 +20,12 @@ _FORGOTTEN: Final = 3600_000_000
 
 
 def everything(queues: Queues, records: str, deadline: float) -> int:
-    """Delete what has expired, as far as there is time for it; how many objects."""
+    """Delete what has expired, as far as there is time for it; how many objects. None while another thread does so."""
+    with TURNS.at_once((queues.store.where, records)) as mine:
+        return _everything(queues, records, deadline) if mine else 0
+
+
+def _everything(queues: Queues, records: str, deadline: float) -> int:
     removed = 0
     until = time.monotonic() + 0.8 * (deadline - time.monotonic())
     for number in range(queues.containers):

@@ -28,17 +28,32 @@ class Turns:
     @contextmanager
     def of(self, key: Hashable, deadline: float) -> Iterator[None]:
         """Wait for the turn, and hold it. Raises ``StorageUnavailable`` at the ``deadline``."""
-        with self._lock:
-            turn = self._turns.setdefault(key, Lock())
-            self._turns.move_to_end(key)
-            while len(self._turns) > _REMEMBERED:
-                self._turns.popitem(last=False)
+        turn = self._turn(key)
         if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise StorageUnavailable("other threads were claiming from this queue for all of the time given; try again")
         try:
             yield
         finally:
             turn.release()
+
+    @contextmanager
+    def at_once(self, key: Hashable) -> Iterator[bool]:
+        """Hold the turn, without waiting for it; whether it was to be had."""
+        turn = self._turn(key)
+        mine = turn.acquire(blocking=False)
+        try:
+            yield mine
+        finally:
+            if mine:
+                turn.release()
+
+    def _turn(self, key: Hashable) -> Lock:
+        with self._lock:
+            turn = self._turns.setdefault(key, Lock())
+            self._turns.move_to_end(key)
+            while len(self._turns) > _REMEMBERED:
+                self._turns.popitem(last=False)
+            return turn
 
 
 TURNS: Final = Turns()

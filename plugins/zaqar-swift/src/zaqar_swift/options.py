@@ -43,7 +43,7 @@ class Options:
     region: str = ""
     interface: Literal["public", "internal", "admin"] = "public"
     prefix: str = "zaqar"
-    containers: int = 16
+    containers: int = 4
     connections: int = 16
     inline_bytes: int = INLINE
     tls_ca: str = ""

@@ -25,6 +25,8 @@ from zaqar_swift.store import Store
 
 LAYOUT: Final = 1
 """The version of the layout of names and contents. A driver refuses a store of another one."""
+CONTAINERS: Final = 4
+"""How many a new store gets unless told otherwise."""
 _LAYOUT_OBJECT: Final = "layout"
 
 
@@ -73,11 +75,11 @@ class SwiftDriver(Driver):
         options = options_of(uri)
         store = Store(Access(uri, options), connections=options.connections, timeout=timeout)
         try:
-            _ensure_layout(store, options, deadline)
+            containers = _settled_containers(store, options, deadline)
         except BaseException:
             store.close()
             raise
-        queues = Queues(store, prefix=options.prefix, containers=options.containers, inline_bytes=options.inline_bytes)
+        queues = Queues(store, prefix=options.prefix, containers=containers, inline_bytes=options.inline_bytes)
         return cls(queues)
 
     @property
@@ -109,9 +111,10 @@ def records_container(prefix: str) -> str:
     return f"{prefix}-records"
 
 
-def _ensure_layout(store: Store, options: Options, deadline: float) -> None:
+def _settled_containers(store: Store, options: Options, deadline: float) -> int:
+    """Over how many containers the store spreads its queues, which is made if there is none."""
     container = records_container(options.prefix)
-    wanted = {"layout": LAYOUT, "containers": options.containers}
+    wanted = {"layout": LAYOUT, "containers": options.containers or CONTAINERS}
     found = store.get(container, _LAYOUT_OBJECT, deadline, newest=True)
     if found is None:
         data = json.dumps(wanted).encode()
@@ -119,10 +122,13 @@ def _ensure_layout(store: Store, options: Options, deadline: float) -> None:
         found = store.get(container, _LAYOUT_OBJECT, deadline, newest=True)
     try:
         known = json.loads(found.data) if found else wanted
-    except ValueError:
-        known = None
-    if known != wanted:
+        layout, containers = int(known["layout"]), int(known["containers"])
+    except (ValueError, KeyError, TypeError):
+        layout, containers = 0, 0
+    if layout != LAYOUT or options.containers not in (None, containers):
         raise IncompatibleStorage(
-            f"the store in the containers {options.prefix}-... says {known} of itself, this driver was told {wanted}; "
-            "give the option containers as it was first, use the version of zaqar-swift that made it, or another prefix"
+            f"the store in the containers {options.prefix}-... has layout {layout} and {containers} containers, this "
+            f"driver was told of {LAYOUT} and {options.containers}; leave out the option containers, use the version "
+            "of zaqar-swift that made the store, or another prefix"
         )
+    return containers

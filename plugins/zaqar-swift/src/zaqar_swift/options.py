@@ -27,7 +27,7 @@ class Options:
     ``project``, ``project_domain``, ``user_domain``: whose account it is, for ``v3``.
     ``cloud``: of a ``clouds.yaml``, where the URI has no host. ``region``, ``interface``: of several endpoints, which.
     ``prefix``: what the names of the containers start with; another prefix is another store.
-    ``containers``: over how many the queues are spread; it is settled when the store is first opened.
+    ``containers``: over how many the queues are spread; it is settled when the store is first opened, 4 unless given.
     ``connections``: how many requests one driver has under way at once; further ones wait.
     ``inline_bytes``: up to how many bytes a message or record is kept in its object's content type, which listings
     show; 0: never, so that all contents are data, which Swift can encrypt.
@@ -43,7 +43,7 @@ class Options:
     region: str = ""
     interface: Literal["public", "internal", "admin"] = "public"
     prefix: str = "zaqar"
-    containers: int = 4
+    containers: int | None = None
     connections: int = 16
     inline_bytes: int = INLINE
     tls_ca: str = ""
@@ -60,7 +60,7 @@ class Options:
             ("inline_bytes", 0, INLINE),
         ):
             number = getattr(self, name)
-            if not least <= number <= most:
+            if number is not None and not least <= number <= most:
                 raise InvalidOption(f"option {name}={number} is outside {least} to {most}; choose one inside")
 
 

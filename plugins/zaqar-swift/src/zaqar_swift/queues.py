@@ -41,6 +41,8 @@ from zaqar_swift.store import LONGEST_PAGE, Row, Store
 MARGIN: Final = 3600
 """Seconds for which Swift keeps a message beyond its end, so that most claims need not ask it to keep one longer."""
 
+OVER_AFTER: Final = 10_000_000
+"""Microseconds after its end before a message is deleted; it is not shown from the end on."""
 _LONGEST_LEASE: Final = 2 * 24 * 3600
 """Seconds: no claim with its grace is longer."""
 _FIRST_PAGE: Final = 64
@@ -107,6 +109,10 @@ class View:
     def lives_until(self, message_id: str, name: MessageName) -> int:
         entry = self.entry(message_id)
         return max(name.expires, entry.lives_until) if entry else name.expires
+
+    def over(self, message_id: str, name: MessageName) -> bool:
+        """Whether it ended so long ago that nobody can have claimed it in time and be about to say so."""
+        return self.lives_until(message_id, name) <= self.now - OVER_AFTER
 
     def entry(self, message_id: str) -> Entry | None:
         """What was last said of the message."""
@@ -315,7 +321,7 @@ class Scan:
         page: int = 0,
     ) -> None:
         self.expired: list[str] = []
-        """Of the messages passed, those whose life is over."""
+        """Of the messages passed, those to delete: their life has been over for a while."""
         self.seen_to = ""
         """The last id that was passed where it was posted; "~": all were."""
         self.seen: set[str] = set()
@@ -355,7 +361,8 @@ class Scan:
             self.seen_to = some_id
             self.seen.add(some_id)
             if self._view.lives_until(some_id, name) <= self._view.now:
-                self.expired.append(some_id)
+                if self._view.over(some_id, name):
+                    self.expired.append(some_id)
                 continue
             yield Item(self._view.position(some_id, name), some_id, name, row)
 

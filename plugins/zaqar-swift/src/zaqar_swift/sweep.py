@@ -58,7 +58,7 @@ def _expired(queues: Queues, place: Place, rows: list[Row], deadline: float) -> 
         name = message_name(some_id)
         if name is None:
             continue
-        if view.lives_until(some_id, name) <= view.now:
+        if view.over(some_id, name):
             yield row.name
         else:
             alive.add(some_id)

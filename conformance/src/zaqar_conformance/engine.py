@@ -20,9 +20,6 @@ from zaqar_conformance.scoring import capability_results, requirement_results, s
 from zaqar_conformance.session import Session
 from zaqar_conformance.target import Target
 
-_AT_ONCE = 8
-"""So many of the checks that wait run at the same time."""
-
 
 class Progress(Protocol):
     """Is told how a run goes on."""
@@ -69,7 +66,7 @@ def run(
         # What was registered at a datastore of somebody else's is told from who did what, so that one runs at a time.
         together = [check for check in chosen if check.waits and target.disposable]
         try:
-            with closing(_perform(session, chosen, together, progress)) as performed:
+            with closing(_perform(session, chosen, together, target.at_once, progress)) as performed:
                 for result in performed:
                     results.append(result)
                     if progress:
@@ -106,16 +103,16 @@ def run(
 
 
 def _perform(
-    session: Session, chosen: Sequence[Check], together: Sequence[Check], progress: Progress | None
+    session: Session, chosen: Sequence[Check], together: Sequence[Check], at_once: int, progress: Progress | None
 ) -> Iterator[CheckResult]:
-    """Run those ``together`` at the same time, some of them at once, and then the others one after the other."""
+    """Run those ``together`` at the same time, ``at_once`` of them, and then the others one after the other."""
 
     def run_one(check: Check, alone: bool) -> CheckResult:
         if progress:
             progress.started(check)
         return session.run_check(check, alone=alone)
 
-    pool = ThreadPoolExecutor(_AT_ONCE)
+    pool = ThreadPoolExecutor(at_once)
     try:
         for done in as_completed([pool.submit(run_one, check, False) for check in together]):
             yield done.result()

@@ -84,6 +84,11 @@ class Env:
         """Say something for the report (a measured figure)."""
         self.notes.append(text)
 
+    @property
+    def patience(self) -> float:
+        """Seconds that many at once may take: a minute, unless the target gives its checks longer than others do."""
+        return max(60.0, self.target.check_limit / 10)
+
     # --- waiting ------------------------------------------------------------------------------------
 
     def see(self, read: Callable[[], T], wanted: Callable[[T], object], requirement: str, what: str) -> T:
@@ -112,11 +117,14 @@ class Env:
 
     # --- many at once -------------------------------------------------------------------------------
 
-    def threads(self, count: int, work: Callable[[int], T], *, within: float = 60.0) -> list[T]:
+    def threads(self, count: int, work: Callable[[int], T], *, within: float = 0.0) -> list[T]:
         """Run ``work(0)`` to ``work(count - 1)`` in threads that start together; their results, or the first error.
 
         They take turns every few operations of the interpreter, so that one is amid anything when another goes on.
+        ``within``: seconds until a thread that has not ended is taken to hang; unless given as long as checks of this
+        target may be at work.
         """
+        within = within or self.patience
         results: list[Any] = [None] * count
         errors: list[BaseException] = []
         barrier = threading.Barrier(count)
@@ -143,7 +151,7 @@ class Env:
         return results
 
     def processes(
-        self, count: int, work: str, arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, within: float = 60.0
+        self, count: int, work: str, arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, within: float = 0.0
     ) -> list[Any]:
         """Run ``work`` ("package.module:function") in ``count`` processes that start together; their JSON results.
 
@@ -151,20 +159,20 @@ class Env:
         gives each process its own arguments. Operations that workers record are taken into ``history``.
         """
         each = [arguments] * count if isinstance(arguments, Mapping) else list(arguments)
-        results = run_processes(self.settings, self.seed, work, each, within=within)
+        results = run_processes(self.settings, self.seed, work, each, within=within or self.patience)
         for result in results:
             self.history.extend(result.operations)
         return [result.value for result in results]
 
     @contextmanager
-    def child(self, work: str, *, within: float = 60.0, **arguments: Any) -> Iterator[ChildProcess]:
+    def child(self, work: str, *, within: float = 0.0, **arguments: Any) -> Iterator[ChildProcess]:
         """Run ``work`` in a process, already going, that the check may listen to (``lines``) and ``kill`` at any time.
 
         It is killed at the end of the context; what it recorded is in the result that ``ChildProcess.result`` gives.
         """
         with ChildProcess(work, self.settings, self.seed, arguments, index=0) as child:
             child.start()
-            child.go(within)
+            child.go(within or self.patience)
             yield child
 
     def close(self) -> None:

@@ -43,7 +43,9 @@ class Target(ABC):
     depth: ClassVar[int] = 100_000
     """How many messages "many ahead" is. Lower it only where filling a queue takes hours, and say why."""
     check_limit: ClassVar[float] = 600.0
-    """A check that takes longer, in seconds, is given up."""
+    """A check that takes longer, in seconds, is given up; many at once within it may take a tenth of that."""
+    at_once: ClassVar[int] = 8
+    """So many of the checks that do little but wait run at the same time; fewer where that slows each call down."""
     known_failures: ClassVar[Path | None] = None
     """The ``known_failures.toml`` of the driver, if something is known to fail."""
     control: str | None = None

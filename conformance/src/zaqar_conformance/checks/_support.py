@@ -142,13 +142,14 @@ def see_listed(env: Env, queue: str, expected: Sequence[str], requirement: str, 
 def see_fetched(
     env: Env, queue: str, asked: Sequence[str], expected: Sequence[str], requirement: str, what: str, **options: Any
 ) -> None:
-    """``bulk_get`` of the ids asked for gives exactly those expected, in this order."""
-    env.see(
-        lambda: difference(ids_of(env.storage.messages.bulk_get(queue, asked, **options)), expected),
-        _nothing,
-        requirement,
-        f"{what}, fetched by id",
-    )
+    """``bulk_get`` of the ids asked for, in as few calls as the limits allow, gives those expected, in this order."""
+    step = env.storage.limits.max_ids_per_call
+
+    def fetched() -> list[str]:
+        calls = [asked[start : start + step] for start in range(0, len(asked), step)]
+        return [one for ids in calls for one in ids_of(env.storage.messages.bulk_get(queue, ids, **options))]
+
+    env.see(lambda: difference(fetched(), expected), _nothing, requirement, f"{what}, fetched by id")
 
 
 def see_stats(

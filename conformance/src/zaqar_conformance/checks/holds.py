@@ -44,12 +44,12 @@ def what_is_delayed_behind_free_messages_is_not_claimed(env: Env) -> None:
 @check("POP-004", thorough=True)
 def pops_that_may_fail_give_nothing_twice(env: Env) -> None:
     """Eight clients pop a long queue, whatever errors they meet: no message is given to two of them."""
-    queue = env.queue()
-    post(env, queue, _POPPED)
+    queue, popped = env.queue(), min(env.depth, _POPPED)
+    post(env, queue, popped)
 
     def work(index: int) -> list[str]:
         storage, mine = env.connect(), list[str]()
-        for _ in range(2 * _POPPED // 5 // _POPPERS):
+        for _ in range(2 * popped // 5 // _POPPERS):
             with suppress(StorageError):
                 mine += ids_of(storage.messages.pop(queue, 5))
         return mine

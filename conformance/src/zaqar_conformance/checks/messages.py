@@ -102,7 +102,7 @@ def message_ids_are_never_reused(env: Env) -> None:
     queue, given = env.queue(), list[str]()
 
     def again(what: str) -> None:
-        ids = post(env, queue, 10)
+        ids = post(env, queue, 20)
         ensure(not set(ids) & set(given), "MSG-004", f"{what}: ids given again: {sorted(set(ids) & set(given))[:3]}")
         see_fetched(env, queue, [*given, *ids], ids, "MSG-004", f"{what}: old and new ids")
         given.extend(ids)
@@ -113,7 +113,7 @@ def message_ids_are_never_reused(env: Env) -> None:
     env.storage.messages.purge(queue)
     again("post after a purge")
     if env.declares(Capability.POP):
-        env.storage.messages.pop(queue, 10)
+        env.storage.messages.pop(queue, 20)
         again("post after all messages were popped")
     if keeps_records(env):
         env.storage.queues.delete(queue)

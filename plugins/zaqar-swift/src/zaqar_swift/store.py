@@ -21,6 +21,7 @@ from zaqar_swift.access import Access, Grant
 from zaqar_swift.errors import BROKEN, Exists, NotThere, TokenRefused, TryAgain, broken, refused
 from zaqar_swift.forks import renew_in_child
 from zaqar_swift.packing import Packed
+from zaqar_swift.turns import TURNS
 
 T = TypeVar("T")
 
@@ -151,8 +152,13 @@ class Store:
             try:
                 self._until(deadline, send, once=once)
             except NotThere:
-                self._until(deadline, make)
-                self._until(deadline, send, once=once)
+                # All messages of a first post find no container at once; to make it many times is slow.
+                with TURNS.of((self.where, container), deadline):
+                    try:
+                        self._until(deadline, send, once=once)
+                    except NotThere:
+                        self._until(deadline, make)
+                        self._until(deadline, send, once=once)
         except Exists:
             return False
         return True

@@ -24,6 +24,8 @@ class SwiftTarget(ServerTarget):
     scheme = "swift+http"
     # A message takes about 10 ms to post on a small machine, so that 100 000 would take half an hour, several times.
     depth = 1_000
+    check_limit = 1_800.0
+    at_once = 2
     replicas: ClassVar[int] = 1
 
     def start(self, workspace: Path) -> str:
@@ -46,6 +48,7 @@ class SwiftReplicatedTarget(SwiftTarget):
 
     name = "swift-replicated"
     depth = 200  # each request is three there
+    at_once = 1
     replicas = 3
 
 

@@ -1,4 +1,4 @@
-"""Threads of one process take turns at a queue, which costs less than to meet in Swift."""
+"""Threads of one process take turns at a queue or container, which costs less than to meet in Swift."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Turns:
         """Wait for the turn, and hold it. Raises ``StorageUnavailable`` at the ``deadline``."""
         turn = self._turn(key)
         if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise StorageUnavailable("other threads were claiming from this queue for all of the time given; try again")
+            raise StorageUnavailable("other threads were busy with this queue for all of the time given; try again")
         try:
             yield
         finally:

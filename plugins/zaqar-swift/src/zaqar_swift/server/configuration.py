@@ -34,7 +34,7 @@ fallocate_reserve = 0
 
 _PROXY: Final = """{defaults}
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck tempauth cache proxy-server
+pipeline = catch_errors gatekeeper healthcheck cache tempauth proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true

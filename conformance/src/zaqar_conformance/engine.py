@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from datetime import UTC, datetime
@@ -104,7 +104,7 @@ def run(
 
 def _perform(
     session: Session, chosen: Sequence[Check], together: Sequence[Check], at_once: int, progress: Progress | None
-) -> Iterator[CheckResult]:
+) -> Generator[CheckResult, None, None]:
     """Run those ``together`` at the same time, ``at_once`` of them, and then the others one after the other."""
 
     def run_one(check: Check, alone: bool) -> CheckResult:

@@ -59,7 +59,7 @@ def post(
 def take(env: Env, queue: str, count: int, *, ttl: float = LONG, grace: float = 60.0) -> tuple[str, list[Message]]:
     """Claim exactly ``count`` messages, which must be there to take; the claim's id and the messages."""
     if not env.declares(Capability.CONSISTENT_READS):
-        env.see(lambda: len(listed(env, queue)), lambda seen: seen >= count, "CLM-001", f"{count} messages to claim")
+        env.see(lambda: _shown(env, queue, count), lambda seen: seen >= count, "CLM-001", f"{count} messages to claim")
     claim = env.storage.claims.create(queue, ttl=ttl, grace=grace, limit=count)
     ensure(
         claim.id is not None and len(claim.messages) == count,
@@ -73,6 +73,12 @@ def take(env: Env, queue: str, count: int, *, ttl: float = LONG, grace: float = 
 def sizes(limit: int) -> list[int]:
     """Sizes of batches that cross what is known of drivers' internal limits, up to ``limit``."""
     return sorted({size for size in (1, 999, 1000, 1001, 4000, 10_000) if size <= limit} | {limit})
+
+
+def in_calls(env: Env, ids: Sequence[str]) -> list[Sequence[str]]:
+    """The ids, divided as the limit to one call asks for."""
+    step = env.storage.limits.max_ids_per_call
+    return [ids[start : start + step] for start in range(0, len(ids), step)]
 
 
 def keeps_records(env: Env) -> bool:
@@ -111,6 +117,16 @@ def listed(env: Env, queue: str, **options: Any) -> list[Message]:
     return [message for page in walk(env, queue, **options) for message in page.items]
 
 
+def _shown(env: Env, queue: str, enough: int) -> int:
+    """How many messages are listed, as far as ``enough`` of them."""
+    shown = 0
+    for page in walk(env, queue, limit=enough):
+        shown += len(page.items)
+        if shown >= enough:
+            break
+    return shown
+
+
 def ids_of(messages: Sequence[Message]) -> list[str]:
     """The ids, in order."""
     return [message.id for message in messages]
@@ -143,11 +159,10 @@ def see_fetched(
     env: Env, queue: str, asked: Sequence[str], expected: Sequence[str], requirement: str, what: str, **options: Any
 ) -> None:
     """``bulk_get`` of the ids asked for, in as few calls as the limits allow, gives those expected, in this order."""
-    step = env.storage.limits.max_ids_per_call
 
     def fetched() -> list[str]:
-        calls = [asked[start : start + step] for start in range(0, len(asked), step)]
-        return [one for ids in calls for one in ids_of(env.storage.messages.bulk_get(queue, ids, **options))]
+        found = (env.storage.messages.bulk_get(queue, ids, **options) for ids in in_calls(env, asked))
+        return [one for messages in found for one in ids_of(messages)]
 
     env.see(lambda: difference(fetched(), expected), _nothing, requirement, f"{what}, fetched by id")
 

@@ -159,7 +159,7 @@ class Queues:
             page = self.store.page(place.container, prefix, deadline, marker=rows[-1].name if rows else "")
             rows += page
             if len(page) < LONGEST_PAGE:
-                return self._view(place, rows, deadline)
+                return self.view_of_rows(place, rows, self.clock.now(), deadline)
 
     def view_and_scan(self, place: Place, deadline: float, *, expected: int) -> tuple[View, Scan]:
         """What the claims say, and the messages from the first on. One request, where ``expected`` messages do."""
@@ -172,7 +172,7 @@ class Queues:
             rows += page
             limit, whole = LONGEST_PAGE, len(page) < limit
         claims = [row for row in rows if row.name < messages]
-        view = self._view(place, claims, deadline)
+        view = self.view_of_rows(place, claims, self.clock.now(), deadline)
         scan = Scan(self, place, view, deadline, begun=rows[len(claims) :], whole=whole)
         return view, scan
 
@@ -282,7 +282,8 @@ class Queues:
         if calls:
             self.store.at_once(calls, deadline)
 
-    def _view(self, place: Place, rows: Sequence[Row], deadline: float) -> View:
+    def view_of_rows(self, place: Place, rows: Sequence[Row], now: int, deadline: float) -> View:
+        """What the claims listed say, at the moment ``now``."""
         prefix = place.prefix + CLAIMS
         claims = {}
         missing = []
@@ -297,7 +298,7 @@ class Queues:
         for row, claim in zip(missing, self._large_claims(place, missing, deadline), strict=True):
             if claim is not None:
                 claims[row.name.removeprefix(prefix)] = claim
-        return view_of(self.clock.now(), claims)
+        return view_of(now, claims)
 
     def _large_claims(self, place: Place, rows: Sequence[Row], deadline: float) -> list[ClaimObject | None]:
         calls = [partial(self.store.get, place.container, row.name, deadline) for row in rows]

@@ -10,7 +10,7 @@ from typing import Final
 
 from zaqar_swift.names import CLAIMS, MESSAGES, message_name
 from zaqar_swift.packing import record_rest, unpack
-from zaqar_swift.queues import Place, Queues
+from zaqar_swift.queues import OVER_AFTER, Place, Queues
 from zaqar_swift.store import LONGEST_PAGE, Row
 from zaqar_swift.turns import TURNS
 
@@ -29,9 +29,9 @@ def _everything(queues: Queues, records: str, deadline: float) -> int:
     removed = 0
     until = time.monotonic() + 0.8 * (deadline - time.monotonic())
     for number in range(queues.containers):
-        container = queues.container(number)
+        container, now = queues.container(number), queues.clock.now()
         for prefix, rows in groupby(_rows(queues, container, deadline), key=lambda row: row.name[:33]):
-            names = list(_expired(queues, Place(container, prefix), list(rows), deadline))
+            names = list(_expired(queues, Place(container, prefix), list(rows), now, deadline))
             removed += _delete(queues, container, names, until, deadline)
             if time.monotonic() > until:
                 return removed
@@ -49,9 +49,13 @@ def _rows(queues: Queues, container: str, deadline: float) -> Iterator[Row]:
         marker = page[-1].name
 
 
-def _expired(queues: Queues, place: Place, rows: list[Row], deadline: float) -> Iterator[str]:
-    """The names of a queue's messages that have expired, and of its claims that speak of no message still there."""
-    view = queues.view(place, deadline)
+def _expired(queues: Queues, place: Place, rows: list[Row], now: int, deadline: float) -> Iterator[str]:
+    """The names of a queue's messages that have expired, and of its claims that speak of no message still there.
+
+    ``now``: the moment at which the listing of ``rows`` began, since it may have taken long.
+    """
+    claims = [row for row in rows if row.name.startswith(place.prefix + CLAIMS)]
+    view = queues.view_of_rows(place, claims, now, deadline)
     alive = set()
     for row in rows:
         some_id = row.name.removeprefix(place.prefix + MESSAGES)
@@ -63,7 +67,7 @@ def _expired(queues: Queues, place: Place, rows: list[Row], deadline: float) -> 
         else:
             alive.add(some_id)
     for claim_id, claim in view.claims.items():
-        ended = max(claim.began + claim.ttl, claim.ends) < view.now
+        ended = max(claim.began + claim.ttl, claim.ends) < view.now - OVER_AFTER
         forgotten = claim.choosing and claim.began + _FORGOTTEN < view.now
         spoken_of = any(view.latest[entry.id][0] == claim_id and entry.id in alive for entry in claim.entries)
         if forgotten or (ended and not claim.choosing and not spoken_of):

@@ -28,6 +28,7 @@ SLACK = 0.005
 
 _PACES = (0.15, 0.5, 1.0, 2.0, 4.0)
 _MOST_PAGES = 100_000
+_ROUNDS_FOR = 20.0
 
 
 # --- posting and claiming -----------------------------------------------------------------------------
@@ -231,6 +232,15 @@ def paced(scenario: Callable[[float], bool]) -> None:
         if scenario(unit):
             return
     raise Undecided(f"this backend, or this machine, is too slow to see something that lasts {_PACES[-1]:g} s")
+
+
+def rounds(count: int) -> Iterator[int]:
+    """The numbers below ``count``, one at least, as long as there is time: slow rounds show less, nothing wrong."""
+    until = time.monotonic() + _ROUNDS_FOR
+    for number in range(count):
+        if number and time.monotonic() > until:
+            return
+        yield number
 
 
 # --- ids ----------------------------------------------------------------------------------------------

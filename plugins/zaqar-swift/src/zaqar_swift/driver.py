@@ -49,7 +49,7 @@ class SwiftDriver(Driver):
     # Each message is a request or two: as many as a slow cluster does within the usual time-out.
     limits = Limits(
         max_post_bytes=16 * 1024 * 1024,
-        max_messages_per_post=50,
+        max_messages_per_post=100,
         max_messages_per_page=100,
         max_messages_per_claim=100,
         max_messages_per_pop=100,

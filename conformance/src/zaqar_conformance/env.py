@@ -21,9 +21,6 @@ from zaqar_core.errors import Unsupported
 
 T = TypeVar("T")
 
-CALL_TIMEOUT = 10.0
-"""The ``timeout`` that checks connect with, in seconds."""
-
 
 class Env:
     """One check's view of the backend. Isolation is by fresh names: nothing is ever flushed."""
@@ -42,7 +39,7 @@ class Env:
             "control": target.control,
             "project": self.project,
             "metadata_ttl": 0,
-            "timeout": CALL_TIMEOUT,
+            "timeout": target.call_timeout,
         }
         """What every client of the check connects with, here and in other processes."""
         self.history = History()

@@ -44,6 +44,8 @@ class Target(ABC):
     """How many messages "many ahead" is. Lower it only where filling a queue takes hours, and say why."""
     check_limit: ClassVar[float] = 600.0
     """A check that takes longer, in seconds, is given up; many at once within it may take a tenth of that."""
+    call_timeout: ClassVar[float] = 10.0
+    """The ``timeout`` that checks connect with, in seconds."""
     at_once: ClassVar[int] = 8
     """So many of the checks that do little but wait run at the same time; fewer where that slows each call down."""
     known_failures: ClassVar[Path | None] = None

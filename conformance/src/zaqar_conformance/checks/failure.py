@@ -20,7 +20,6 @@ from zaqar_core.contract import Driver
 from zaqar_core.errors import InvalidOption, StorageClosed, StorageError, StorageUnavailable, ZaqarError
 from zaqar_core.uri import Uri
 
-_TIMEOUT = 0.5
 _SLACK = 1.5
 """Seconds that a call may take beyond its ``timeout``: for a machine that is busy, and for a second look after an
 unknown outcome."""
@@ -73,7 +72,7 @@ def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
     """While the datastore serves nobody every method ends in time: with ``StorageUnavailable``, or the answer."""
     calls = _calls_of_a_client_each(env)
     with env.target.blocked(env.uri):
-        _all_end_in_time([*calls, ("connect", partial(env.connect, connect_timeout=_TIMEOUT, timeout=_TIMEOUT))])
+        _all_end_in_time(env, calls)
     env.wait_for(
         env.storage.is_alive,
         bool,
@@ -85,7 +84,7 @@ def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
 @check("FAI-002", destructive=True, thorough=True, waits=True)
 def blocked_datastore_refuses_writes(env: Env) -> None:
     """A post to a datastore that serves nobody raises ``StorageUnavailable``, each time, and works afterwards."""
-    queue, client = env.queue(), env.connect(timeout=_TIMEOUT, metadata_ttl=_CACHED)
+    queue, client = env.queue(), env.connect(timeout=_timeout(env), metadata_ttl=_CACHED)
     for _ in range(2):
         client.messages.post(queue, [NewMessage("before")])
     with env.target.blocked(env.uri):
@@ -95,7 +94,7 @@ def blocked_datastore_refuses_writes(env: Env) -> None:
                 StorageUnavailable,
                 "FAI-002",
                 f"post {attempt} to a datastore that serves nobody, if the target pauses all of its processes",
-                partial(_in_time, call),
+                partial(_in_time, env, call),
             )
     env.wait_for(
         lambda: _post_again(client, queue),
@@ -119,7 +118,7 @@ def killed_datastore_ends_every_method_in_time(env: Env) -> None:
         return
     calls = _calls_of_a_client_each(env)
     env.target.kill()
-    _all_end_in_time([*calls, ("connect", partial(env.connect, connect_timeout=_TIMEOUT, timeout=_TIMEOUT))])
+    _all_end_in_time(env, calls)
     env.target.restart()
     env.wait_for(env.storage.is_alive, bool, "FAI-002", "is_alive of a client from before, once the datastore is back")
 
@@ -327,7 +326,8 @@ def _calls_of_a_client_each(env: Env) -> list[Call]:
         makers.append(_claim_calls)
     for make in makers:
         count = len(make(env.storage, env))
-        calls.extend(make(env.connect(timeout=_TIMEOUT, metadata_ttl=_CACHED), env)[index] for index in range(count))
+        hasty = partial(env.connect, timeout=_timeout(env), metadata_ttl=_CACHED)
+        calls.extend(make(hasty(), env)[index] for index in range(count))
     return calls
 
 
@@ -395,8 +395,15 @@ def _storage_calls(storage: Storage, env: Env) -> list[Call]:
 # --- in time ------------------------------------------------------------------------------------------
 
 
-def _all_end_in_time(calls: list[Call]) -> None:
-    """Run them at once, in a thread each; each ends in time with ``StorageUnavailable`` or an answer."""
+def _timeout(env: Env) -> float:
+    """Seconds: short, but what is made ready beforehand has to be done in it, too."""
+    return env.target.call_timeout / 20
+
+
+def _all_end_in_time(env: Env, some: list[Call]) -> None:
+    """Run them, and a new connection, at once, in a thread each; each ends with ``StorageUnavailable`` or an answer."""
+    timeout = _timeout(env)
+    calls = [*some, ("connect", partial(env.connect, connect_timeout=timeout, timeout=timeout))]
     ended: dict[str, str | None] = {}
 
     def run(what: str, call: Callable[[], object]) -> None:
@@ -409,23 +416,23 @@ def _all_end_in_time(calls: list[Call]) -> None:
         except BaseException as error:
             problem = f"expected StorageUnavailable or an answer, got {type(error).__name__}: {error}"
         took = time.monotonic() - began
-        if took > _TIMEOUT + _SLACK:
+        if took > timeout + _SLACK:
             problem = f"it ended after {took:.1f} s"
         ended[what] = problem
 
     threads = [threading.Thread(target=run, args=call, daemon=True) for call in calls]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + _TIMEOUT + _SLACK + 1
+    deadline = time.monotonic() + timeout + _SLACK + 1
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     problems = [f"{what}: {problem}" for what, problem in ended.items() if problem]
     problems += [f"{what}: it did not end at all" for what, _ in calls if what not in ended]
-    within = f"with timeout={_TIMEOUT}, while the datastore serves nobody"
+    within = f"with timeout={timeout}, while the datastore serves nobody"
     ensure(not problems, "FAI-002", f"{len(problems)} of {len(calls)} methods, {within}: " + "; ".join(problems))
 
 
-def _in_time(call: Callable[[], object]) -> object:
+def _in_time(env: Env, call: Callable[[], object]) -> object:
     """The call's result or error; ``Violation`` if it takes longer than its ``timeout`` allows."""
     ended: list[tuple[object, Exception | None]] = []
 
@@ -437,9 +444,10 @@ def _in_time(call: Callable[[], object]) -> object:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(_TIMEOUT + _SLACK)
+    longest = _timeout(env) + _SLACK
+    thread.join(longest)
     if not ended:
-        raise Violation("FAI-002", f"a call with timeout={_TIMEOUT} was not over after {_TIMEOUT + _SLACK} s")
+        raise Violation("FAI-002", f"a call with timeout={_timeout(env)} was not over after {longest} s")
     result, error = ended[0]
     if error is not None:
         raise error

@@ -50,6 +50,10 @@ def make(function: Callable[[Env], None], *requirements: str, destructive: bool 
     return Check(function.__name__, function, requirements or ("MSG-001",), destructive)
 
 
+def waits(function: Callable[[Env], None], name: str) -> Check:
+    return Check(name, function, ("MSG-001",), waits=True)
+
+
 def target(query: str = "", **attributes: Any) -> Target:
     base = type(find_target("faulty"))
     made: Target = type("Made", (base,), {"query": query, **attributes})()
@@ -384,6 +388,37 @@ def test_a_datastore_of_somebody_elses_is_never_hurt() -> None:
     assert [result.outcome for result in report.checks] == [Outcome.NOT_RUN, Outcome.PASSED]
     assert report.target == "faulty://given?token=***"
     assert "s3cret" not in report.to_json()
+
+
+def test_checks_that_wait_run_at_the_same_time_and_the_others_by_themselves() -> None:
+    """Each waits until the other runs too; the one that does not wait sees neither; the report has them in order."""
+    together, running = threading.Barrier(2), list[str]()
+
+    def waiting(env: Env) -> None:
+        running.append("waiting")
+        together.wait(10)
+        running.remove("waiting")
+
+    def alone(env: Env) -> None:
+        assert not running
+
+    report = report_of(waits(waiting, "one"), make(alone), waits(waiting, "two"))
+    assert [result.outcome for result in report.checks] == [Outcome.PASSED] * 3
+    assert [result.name for result in report.checks] == ["one", "alone", "two"]
+
+
+def test_at_a_datastore_of_somebody_elses_one_check_runs_at_a_time() -> None:
+    running: list[str] = []
+
+    def waiting(env: Env) -> None:
+        assert not running
+        running.append("waiting")
+        time.sleep(0.01)
+        running.remove("waiting")
+
+    checks = (waits(waiting, name) for name in ("one", "two", "three"))
+    report = report_of(*checks, on=UriTarget("faulty://given"))
+    assert [result.outcome for result in report.checks] == [Outcome.PASSED] * 3
 
 
 def test_an_interruption_keeps_what_was_found_and_stops_the_datastore() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from datetime import UTC, datetime
@@ -107,7 +107,7 @@ def run(
 
 def _perform(
     session: Session, chosen: Sequence[Check], together: Sequence[Check], progress: Progress | None
-) -> Iterator[CheckResult]:
+) -> Generator[CheckResult]:
     """Run those ``together`` at the same time, some of them at once, and then the others one after the other."""
 
     def run_one(check: Check, alone: bool) -> CheckResult:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
@@ -189,7 +188,7 @@ class _Link:
     def _replies(self, server: socket.socket) -> None:
         while part := server.recv(_CHUNK):
             if self._proxy._delay:
-                time.sleep(self._proxy._delay)
+                self._proxy._stop.wait(self._proxy._delay)
             if self._cut is Cut.AFTER_REQUEST:
                 return
             if self._cut is Cut.INSIDE_REPLY:

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import track
 
 from zaqar_conformance.mutants.table import Row, markdown, print_table
 from zaqar_conformance.mutants.trial import Job, try_all
@@ -61,11 +62,14 @@ def run_command(console: Console, arguments: argparse.Namespace) -> int:
         for name in [*targets, *(each.name for each in chosen)]
     ]
     began = datetime.now(UTC)
+    trials = try_all(jobs, arguments.jobs, arguments.minutes and 60 * arguments.minutes)
     try:
-        for trial in try_all(jobs, arguments.jobs, arguments.minutes and 60 * arguments.minutes):
+        for done, trial in enumerate(track(trials, "running", len(jobs), console=console, transient=True), start=1):
             rows[trial.name].trials.append(trial)
             if not trial.right:
                 console.print(f"[red]{trial.name}[/] went wrong in run {len(rows[trial.name].trials)}", soft_wrap=True)
+            if not console.is_terminal and done % len(rows) == 0:
+                console.print(f"{done} of {len(jobs)} runs, {(datetime.now(UTC) - began).total_seconds():.0f} s")
     except TimeoutError:
         console.print(f"{arguments.minutes:g} minutes are over; what has not run by now counts for nothing")
     print_table(console, list(rows.values()))

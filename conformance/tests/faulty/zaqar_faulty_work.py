@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from zaqar_conformance.check import Violation, ensure
+from zaqar_conformance.check import Violation
 from zaqar_conformance.processes import ChildProcess, Worker
 from zaqar_core import NewMessage
 

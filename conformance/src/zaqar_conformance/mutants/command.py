@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from zaqar_conformance.mutants.table import Row, markdown, print_table
@@ -67,7 +68,9 @@ def run_command(console: Console, arguments: argparse.Namespace) -> int:
         for done, trial in enumerate(track(trials, "running", len(jobs), console=console, transient=True), start=1):
             rows[trial.name].trials.append(trial)
             if not trial.right:
-                console.print(f"[red]{trial.name}[/] went wrong in run {len(rows[trial.name].trials)}", soft_wrap=True)
+                number = len(rows[trial.name].trials)
+                said = escape(trial.wrong[:500])
+                console.print(f"[red]{trial.name}[/] went wrong in run {number}: {said}", soft_wrap=True)
             if not console.is_terminal and done % len(rows) == 0:
                 console.print(f"{done} of {len(jobs)} runs, {(datetime.now(UTC) - began).total_seconds():.0f} s")
     except TimeoutError:

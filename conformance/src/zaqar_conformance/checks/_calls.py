@@ -104,10 +104,10 @@ def storage_calls(storage: Storage, env: Env) -> list[Call]:
 # --- in time ------------------------------------------------------------------------------------------
 
 
-def all_end_in_time(calls: list[Call], *, served: bool = False) -> None:
+def all_end_in_time(calls: list[Call], *, timeout: float = TIMEOUT, served: bool = False) -> None:
     """Run them at once, in a thread each; each ends in time with ``StorageUnavailable`` or an answer.
 
-    ``served``: with an answer, for there is time enough.
+    ``timeout``: what their clients connected with. ``served``: with an answer, for there is time enough.
     """
     ended: dict[str, str | None] = {}
 
@@ -122,17 +122,17 @@ def all_end_in_time(calls: list[Call], *, served: bool = False) -> None:
         except BaseException as error:
             problem = f"expected StorageUnavailable or an answer, got {type(error).__name__}: {error}"
         took = time.monotonic() - began
-        if took > TIMEOUT + SLACK:
+        if took > timeout + SLACK:
             problem = f"it ended after {took:.1f} s"
         ended[what] = problem
 
     threads = [threading.Thread(target=run, args=call, daemon=True) for call in calls]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + TIMEOUT + SLACK + 1
+    deadline = time.monotonic() + timeout + SLACK + 1
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     problems = [f"{what}: {problem}" for what, problem in ended.items() if problem]
     problems += [f"{what}: it did not end at all" for what, _ in calls if what not in ended]
-    within = "on a slow network" if served else f"with timeout={TIMEOUT}, while the datastore serves nobody"
+    within = "on a slow network" if served else f"with timeout={timeout}, while the datastore serves nobody"
     ensure(not problems, "FAI-002", f"{len(problems)} of {len(calls)} methods, {within}: " + "; ".join(problems))

@@ -13,7 +13,7 @@ from zaqar_conformance.engine import run
 from zaqar_conformance.outcomes import Outcome
 from zaqar_core.errors import StorageUnavailable
 from zaqar_redis import server
-from zaqar_redis.scripts import Effect, Script
+from zaqar_redis.scripts import POP, Effect, Script
 from zaqar_redis.server import Server
 from zaqar_redis.target import RedisTarget
 
@@ -28,6 +28,10 @@ def unanswered_is_sent_again(self: Server, script: Script, *rest: Any) -> Any:
     return call(self, replace(script, effect=Effect.REPEATABLE), *rest)
 
 
+def unanswered_pops_are_sent_again(self: Server, script: Script, *rest: Any) -> Any:
+    return call(self, replace(script, effect=Effect.REPEATABLE) if script is POP else script, *rest)
+
+
 def unknown_is_called_not_done(*_: object) -> Exception:
     return StorageUnavailable("it was not done")
 
@@ -40,7 +44,7 @@ def replies_are_waited_for(self: Server, deadline: float, *rest: Any, **options:
     ("where", "name", "broken", "check", "requirement"),
     [
         (Server, "_call", unanswered_is_sent_again, ONCE, "FAI-012"),
-        (Server, "_call", unanswered_is_sent_again, AT_RANDOM, "FAI-012"),
+        (Server, "_call", unanswered_pops_are_sent_again, AT_RANDOM, "FAI-012"),
         (server, "_final", unknown_is_called_not_done, ONCE, "FAI-012"),
         (Server, "_until", replies_are_waited_for, SLOW, "FAI-002"),
     ],

@@ -25,9 +25,10 @@ _IN_A_ROW = (1, 4)
 _PATIENT = 3.0
 """Seconds: the ``timeout`` of clients of which something is cut."""
 _CLIENTS = 4
-_STEPS = 60
+_CUTS = 200
+"""At random, one after the other."""
 _BETWEEN = 0.01
-"""Seconds between two cuts at random."""
+"""Seconds until the next cut, if nothing was sent that could be cut."""
 _LATE = 0.03
 """Seconds by which each part of a reply is late on a slow network; a call may take several, within its ``timeout``."""
 _SERVED = 10.0
@@ -62,7 +63,7 @@ def cuts_at_random_lose_and_double_nothing(env: Env) -> None:
     with _wire(env) as (proxy, uri):
         storages = [env.connect(uri=uri, timeout=_PATIENT, metadata_ttl=CACHED) for _ in range(2)]
         clients = recorders(env, _CLIENTS, storages)
-        pops = 0.15 if env.declares(Capability.POP) else 0.0
+        pops = 0.3 if env.declares(Capability.POP) else 0.0
         busy = [
             Busy(client, rng, queue, posts=0.7, pops=pops)
             for client, rng in zip(clients, rngs(env, _CLIENTS), strict=True)
@@ -70,15 +71,13 @@ def cuts_at_random_lose_and_double_nothing(env: Env) -> None:
 
         def work(index: int) -> None:
             if index == _CLIENTS:
-                while not over.wait(_BETWEEN):
+                for _ in range(_CUTS):
                     proxy.cut(env.rng.choice(list(Cut)))
-                return
-            try:
-                for _ in range(_STEPS):
-                    with suppress(StorageError):
-                        busy[index].step()
-            finally:
+                    over.wait(_BETWEEN)
                 over.set()
+            while not over.is_set():
+                with suppress(StorageError):
+                    busy[index].step()
 
         env.threads(_CLIENTS + 1, work)
     Aftermath(env, env.storage, "FAI-012").demand_messages(queue)

@@ -402,9 +402,25 @@ def test_checks_that_wait_run_at_the_same_time_and_the_others_by_themselves() ->
     def alone(env: Env) -> None:
         assert not running
 
-    report = report_of(waits(waiting, "one"), make(alone), waits(waiting, "two"))
+    on = target(started=[], stopped=[])
+    report = report_of(waits(waiting, "one"), make(alone), waits(waiting, "two"), on=on)
     assert [result.outcome for result in report.checks] == [Outcome.PASSED] * 3
     assert [result.name for result in report.checks] == ["one", "alone", "two"]
+    assert len(set(map(id, on.started))) == 3  # type: ignore[attr-defined]  # a datastore for each of the two
+    assert len(on.stopped) == 3  # type: ignore[attr-defined]
+
+
+def test_a_datastore_for_checks_that_wait_that_does_not_start() -> None:
+    class Second(type(target())):  # type: ignore[misc]
+        def start(self, workspace: Path) -> str:
+            if self.first is not self:
+                raise OSError("no room for another")
+            return str(super().start(workspace))
+
+    on = Second()
+    Second.first = on
+    with pytest.raises(CannotRun, match=r"another datastore of .* cannot be used: OSError: no room for another"):
+        report_of(waits(lambda env: None, "one"), on=on)
 
 
 def test_at_a_datastore_of_somebody_elses_one_check_runs_at_a_time() -> None:

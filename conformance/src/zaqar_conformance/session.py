@@ -12,9 +12,10 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from types import TracebackType
@@ -83,19 +84,33 @@ class Session:
     ) -> None:
         self._server.stop()
 
-    def run_check(self, check: Check, *, alone: bool = True) -> CheckResult:
-        """Run one check and judge it; raises nothing but ``KeyboardInterrupt``.
+    def run_check(self, check: Check) -> CheckResult:
+        """Run one check and judge it, while nothing else runs; raises nothing but ``KeyboardInterrupt``."""
+        return self._run_check(check, self._server, alone=True)
 
-        ``alone``: nothing else runs meanwhile, so that threads that are there afterwards are this check's.
-        """
+    @contextmanager
+    def lane(self) -> Iterator[Callable[[Check], CheckResult]]:
+        """What does the same beside other lanes, on another datastore of the kind. Raises ``CannotRun``."""
+        server = _Server(self._target.fresh())
+        try:
+            try:
+                server.start()
+            except Exception as error:
+                seen = server.hide(f"{type(error).__name__}: {error}")
+                raise CannotRun(f"another datastore of {self._target.name} cannot be used: {seen}") from error
+            yield partial(self._run_check, server=server, alone=False)
+        finally:
+            server.stop()
+
+    def _run_check(self, check: Check, server: _Server, alone: bool) -> CheckResult:
         begin = time.monotonic()
-        trial = self._try(check, alone)
+        trial = self._try(check, server, alone)
         judgement = bound(check, trial.judgement, self.capabilities)
         for entry in self._known:
             if entry.covers(check) and judgement.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED):
                 message = f"{entry.reason} (seen: {judgement.message})"
                 judgement = replace(judgement, outcome=Outcome.KNOWN_FAILURE, message=message, method=None)
-        hide = self._server.hide
+        hide = server.hide
         return CheckResult(
             name=check.name,
             summary=check.summary,
@@ -117,15 +132,15 @@ class Session:
         """The command line that runs this again."""
         return shlex.join(["zaqar-conformance", "run", *self._arguments, *options, f"--seed={self.seed}"])
 
-    def _try(self, check: Check, alone: bool) -> _Trial:
+    def _try(self, check: Check, server: _Server, alone: bool) -> _Trial:
         missing = features(check) - self.capabilities
         if missing:
             return _Trial(Judgement(Outcome.UNSUPPORTED, f"{', '.join(sorted(missing))} is not declared"))
         if self._quick and check.thorough:
             return _Trial(Judgement(Outcome.NOT_RUN, "it takes long, and --effort quick was asked for"))
         if not check.destructive:
-            trial = self._guarded(check, self._server, alone)
-            if trial.judgement.outcome is Outcome.FAILED and not self._server.answers():
+            trial = self._guarded(check, server, alone)
+            if trial.judgement.outcome is Outcome.FAILED and not server.answers():
                 # The failure says nothing about this check once the datastore itself is gone.
                 message = f"the datastore does not answer any more; the check saw: {trial.judgement.message}"
                 return replace(trial, judgement=replace(trial.judgement, outcome=Outcome.ERROR, message=message))
@@ -133,7 +148,7 @@ class Session:
         if not self._target.disposable:
             reason = "it hurts its datastore, and one given by its URI is never hurt; name a target instead"
             return _Trial(Judgement(Outcome.NOT_RUN, reason))
-        server = _Server(self._target.fresh())
+        server = _Server(self._target.fresh())  # which the check may hurt
         try:
             try:
                 server.start()
@@ -145,7 +160,10 @@ class Session:
             return _Trial(Judgement(Outcome.ERROR, f"the server of its own failed: {error}", details=details))
 
     def _guarded(self, check: Check, server: _Server, alone: bool) -> _Trial:
-        """Run the check in a thread, which is given up when the target's ``check_limit`` is over."""
+        """Run the check in a thread, which is given up when the target's ``check_limit`` is over.
+
+        ``alone``: nothing else runs meanwhile, so that threads that are there afterwards are this check's.
+        """
         before = set(threading.enumerate())
         trial = _Trial(Judgement(Outcome.PASSED))
 

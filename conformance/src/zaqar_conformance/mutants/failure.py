@@ -325,7 +325,7 @@ class RetriesPostTwice(ReferenceMessages):
             try:
                 with self._state.lock:
                     ids = super().post(queue, messages, client_id=client_id)
-                    time.sleep(0.01)  # while the reply is on its way
+                    time.sleep(0.03)  # while the reply is on its way
                 return ids
             except StorageUnavailable:
                 time.sleep(0.002)

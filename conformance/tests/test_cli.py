@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from zaqar_conformance import cli
-from zaqar_conformance.check import Check, ensure
+from zaqar_conformance.check import Check, Violation, ensure
 from zaqar_conformance.env import Env
 from zaqar_core import NewMessage
 
@@ -70,6 +70,32 @@ def test_1_if_something_failed_and_it_says_all_about_it(capsys: pytest.CaptureFi
         assert part in printed
     assert "reproduce: zaqar-conformance run 'faulty://a?fault=leaks&token=***' --only=asks_first --seed=" in printed
     assert "s3cret" not in printed
+
+
+def shows_health(env: Env) -> None:
+    """It shows what the driver says of itself, in a note and in its history."""
+    health = env.driver.health()
+    env.note(str(health))
+    with env.history.call("main", "health", env.queue(), seen=health) as call:
+        call.result = health
+    raise Violation("MSG-001", str(health), env.history.operations)
+
+
+def test_no_secret_is_shown_however_the_driver_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [Check("shows_health", shows_health, ("MSG-001",)), Check("asks_first", asks_first, ("MSG-013",))]
+    monkeypatch.setattr("zaqar_conformance.engine.all_checks", lambda: made)
+    uri = "faulty://u:p%40ss%5c-w0rd@s?token=t%2fk+-w0rd&fault=tells"
+    assert run("run", uri, "--report", str(tmp_path)) == 1
+    assert run("run", f"{uri}+at+once") == 3
+    texts = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    captured = capsys.readouterr()
+    texts |= {"stdout": captured.out, "stderr": captured.err}
+    assert set(texts) == {"report.json", "report.html", "junit.xml", "stdout", "stderr"}
+    for name, text in texts.items():
+        assert "***" in text, name
+        assert "w0rd" not in text, name
 
 
 def test_1_if_something_is_not_implemented(capsys: pytest.CaptureFixture[str]) -> None:

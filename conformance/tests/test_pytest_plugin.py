@@ -150,3 +150,11 @@ def test_a_datastore_that_does_not_start_is_tried_once_and_fails_every_item(host
     result.assert_outcomes(failed=8)
     result.stdout.fnmatch_lines(["*CannotRun: the datastore of faulty cannot be used: RuntimeError: *try 1"])
     result.stdout.no_fnmatch_line("*try 2*")
+
+
+def test_no_secret_is_shown_of_a_datastore_that_cannot_be_used(host: pytest.Pytester) -> None:
+    uri = "faulty://u:p%40ss-w0rd@s?fault=tells+at+once"
+    result = host.runpytest_subprocess(f"--zaqar-conformance={uri}", "-k", "post_returns or record_delete")
+    assert result.parseoutcomes()["failed"] > 1
+    result.stdout.fnmatch_lines(["*CannotRun: the datastore of faulty://* cannot be used: ValueError: [*][*][*], *"])
+    result.stdout.no_fnmatch_line("*ss-w0rd*")

@@ -73,7 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command: int = arguments.command(console, arguments)
         return command
-    except (BrokenTarget, CannotRun) as error:
+    except CannotRun as error:
+        sys.stderr.write(error.details)
+        _complain(error)
+        return 3
+    except BrokenTarget as error:
         if error.__cause__ is not None and not isinstance(error.__cause__, ZaqarError):
             traceback.print_exception(error.__cause__)
         _complain(error)

@@ -153,8 +153,12 @@ class CheckItem(pytest.Item):
             pytest.fail(f"[XPASS(strict)] take it out of {self._suite.target.known_failures}: {entry}", pytrace=False)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        from zaqar_conformance.session import CannotRun
+
         if isinstance(excinfo.value, CheckFailed):
             return str(excinfo.value)
+        if isinstance(excinfo.value, CannotRun):
+            return f"{excinfo.value.details}CannotRun: {excinfo.value}"  # what it is chained to may hold secrets
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[str, None, str]:

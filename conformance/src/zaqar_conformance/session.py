@@ -24,6 +24,7 @@ from typing import Any, Self
 from zaqar_conformance.check import Check
 from zaqar_conformance.costs import Cost
 from zaqar_conformance.env import Env
+from zaqar_conformance.hiding import Secrets
 from zaqar_conformance.history import Operation
 from zaqar_conformance.known_failures import KnownFailure
 from zaqar_conformance.outcomes import Judgement, Outcome, is_suite, judge
@@ -31,12 +32,18 @@ from zaqar_conformance.report import CheckResult
 from zaqar_conformance.scoring import bound, features
 from zaqar_conformance.target import Target
 from zaqar_core import Capability, connect
-from zaqar_core.errors import StorageUnavailable
-from zaqar_core.uri import Uri
+from zaqar_core.errors import StorageUnavailable, ZaqarError
 
 
 class CannotRun(Exception):
-    """The datastore does not start, or cannot be connected to; the cause is chained."""
+    """The datastore does not start, or cannot be connected to; the cause is chained, secrets and all.
+
+    ``details``: the traceback of a cause that does not explain itself, without secrets.
+    """
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class Session:
@@ -75,8 +82,10 @@ class Session:
             self._server.stop()
             if not isinstance(error, Exception):
                 raise
-            seen = self._server.hide(f"{type(error).__name__}: {error}")
-            raise CannotRun(f"the datastore of {self._target.name} cannot be used: {seen}") from error
+            secrets = self._server.secrets
+            seen = secrets.hide(f"{type(error).__name__}: {error}")
+            details = "" if isinstance(error, ZaqarError) else secrets.hide_in_traceback(error)
+            raise CannotRun(f"the datastore of {self._target.name} cannot be used: {seen}", details) from error
         return self
 
     def __exit__(
@@ -110,7 +119,8 @@ class Session:
             if entry.covers(check) and judgement.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED):
                 message = f"{entry.reason} (seen: {judgement.message})"
                 judgement = replace(judgement, outcome=Outcome.KNOWN_FAILURE, message=message, method=None)
-        hide = server.hide
+        secrets = server.secrets
+        hide = secrets.hide
         return CheckResult(
             name=check.name,
             summary=check.summary,
@@ -122,7 +132,7 @@ class Session:
             method=judgement.method,
             details=hide(judgement.details),
             notes=tuple(hide(note) for note in trial.notes),
-            history=judgement.history,
+            history=tuple(secrets.hide_in_operation(each) for each in judgement.history),
             offending=_where(judgement.offending, judgement.history),
             costs=tuple(trial.costs),
             reproduce=self.command(f"--only={check.name}"),
@@ -211,7 +221,7 @@ class Session:
             "system": platform.platform(),
             "processors": os.cpu_count(),
             "distributions": _versions(),
-            "health": health,
+            "health": self._server.secrets.hide_within(health),
         }
 
 
@@ -231,14 +241,12 @@ class _Server:
         self.target = target
         self.uri = ""
         self._workspace: Path | None = None
-        self._secrets: list[str] = []
+        self.secrets = Secrets()
 
     def start(self) -> None:
         self._workspace = Path(tempfile.mkdtemp(prefix="zaqar-conformance-"))
         self.uri = self.target.start(self._workspace)
-        uri = Uri.parse(self.uri)
-        hidden = [value for name, value in uri.options.items() if f"{name}=***" in str(uri)]
-        self._secrets = [secret for secret in (uri.password, *hidden) if secret]
+        self.secrets = Secrets(self.uri, *filter(None, [self.target.control]))
 
     def stop(self) -> None:
         try:
@@ -256,12 +264,6 @@ class _Server:
             return False
         except Exception:
             return True
-
-    def hide(self, text: str) -> str:
-        """The text without the secrets of the URI."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
 
 
 def _where(some: Sequence[Operation], history: Sequence[Operation]) -> tuple[int, ...]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from zaqar_conformance.reference import ReferenceDriver
 from zaqar_conformance.reference.messages import ReferenceMessages
@@ -38,6 +38,8 @@ class FaultyMessages(ReferenceMessages):
     def first(self, queue: QueueKey, *, newest: bool) -> StoredMessage | None:
         if self.fault == "leaks":
             raise KeyError("a client's exception, with the token s3cret")
+        if self.fault.startswith("tells "):
+            raise KeyError(self.fault)
         if self.fault == "loses":
             return None
         return super().first(queue, newest=newest)
@@ -59,19 +61,28 @@ class FaultyMessages(ReferenceMessages):
 class FaultyDriver(ReferenceDriver):
     states: ClassVar[dict[str, State]] = {}
     options: Options
+    said: Mapping[str, Any]
 
     @classmethod
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
         options = read_options(Options, uri)
         if options.fault == "unopened":
             raise NotImplementedError
+        told = f"{uri.password}, {uri.authority} and {options.token}"
+        if options.fault == "tells at once":
+            raise ValueError(told)
         if options.fault == "unreachable":
             raise StorageUnavailable("nobody answers")
         state = cls.states.setdefault(uri.hosts, State())
         driver = cls(state)
         driver.options = options
-        driver.messages = FaultyMessages(state, options.fault)
+        tells = options.fault == "tells"
+        driver.said = {told: [told, {"who": told}]} if tells else {}
+        driver.messages = FaultyMessages(state, f"tells {told}" if tells else options.fault)
         return driver
+
+    def health(self) -> dict[str, Any]:
+        return {**super().health(), **self.said}
 
     @property
     def capabilities(self) -> frozenset[Capability]:

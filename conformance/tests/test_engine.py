@@ -33,6 +33,7 @@ from zaqar_conformance.env import Env
 from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
 from zaqar_conformance.outcomes import Outcome, writing_order
+from zaqar_conformance.reference.records import ReferenceRecords
 from zaqar_conformance.report import CheckResult, Report, Verdict
 from zaqar_conformance.requirements import load
 from zaqar_conformance.session import CannotRun
@@ -158,6 +159,33 @@ def test_a_datastore_of_somebody_elses_is_left_without_the_queues_of_the_checks(
         assert result.outcome is Outcome.PASSED
         assert [project for project, _ in _spaces("kept")] == ["mine"]
         assert storage.messages.stats("kept").total == 1
+
+
+def test_a_datastore_of_somebody_elses_is_left_without_the_records_of_the_checks() -> None:
+    from zaqar_faulty import FaultyDriver
+
+    one_process = UriTarget("faulty://clean?without=MULTI_PROCESS")
+    only = ["REC-00[1-7]", "REC-009", "QUE-*", "POO-*", "CAT-*", "FLA-*", "SUB-*"]
+    assert run(one_process, only=only, quick=True).exit_code == 0
+    assert run(one_process, only=["one_of_many_writers_of_a_record_wins"]).exit_code == 0
+    records = ReferenceRecords(FaultyDriver.states["clean"])
+    left = [(space, key) for space, key in FaultyDriver.states["clean"].records if records.get(space, key)]
+    assert left == []  # but for what had expired, and was not there to be deleted
+
+
+def test_what_cannot_be_taken_away_is_said() -> None:
+    def makes_what_stays(env: Env) -> None:
+        """It makes a queue and a record."""
+        env.storage.queues.create(env.queue())
+        records, space = env.storage.control.records, env.space("mine")
+        assert records is not None
+        records.insert(space, "k", b"v", nonce="n")
+
+    (result,) = report_of(make(makes_what_stays), on=UriTarget("faulty://stays?fault=keeps")).checks
+    assert result.outcome is Outcome.PASSED
+    record, queue = result.notes
+    assert record.startswith("left behind: 1 records of the kind 'mine' in the project 'conformance-")
+    assert queue.startswith("left behind: 1 queues in the project 'conformance-")
 
 
 def _spaces(store: str) -> list[tuple[str, str]]:

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Self
 
 from zaqar_conformance.reference import ReferenceDriver
 from zaqar_conformance.reference.messages import ReferenceMessages
+from zaqar_conformance.reference.records import ReferenceRecords
 from zaqar_conformance.reference.state import State
 from zaqar_conformance.target import Target
 from zaqar_core import Capability, QueueStats
-from zaqar_core.contract import EncodedMessage, QueueKey, StoredMessage, new_id
+from zaqar_core.contract import EncodedMessage, QueueKey, Space, StoredMessage, new_id
 from zaqar_core.errors import StorageUnavailable
 from zaqar_core.uri import Uri, read_options
 
@@ -58,6 +59,11 @@ class FaultyMessages(ReferenceMessages):
         return super().stats(queue)
 
 
+class KeepingRecords(ReferenceRecords):
+    def delete(self, space: Space, key: str, *, version: str | None = None) -> bool:
+        return True
+
+
 class FaultyDriver(ReferenceDriver):
     states: ClassVar[dict[str, State]] = {}
     options: Options
@@ -79,6 +85,8 @@ class FaultyDriver(ReferenceDriver):
         tells = options.fault == "tells"
         driver.said = {told: [told, {"who": told}]} if tells else {}
         driver.messages = FaultyMessages(state, f"tells {told}" if tells else options.fault)
+        if options.fault == "keeps":
+            driver.records = KeepingRecords(state)
         return driver
 
     def health(self) -> dict[str, Any]:

@@ -148,7 +148,8 @@ def test_3_if_nothing_was_run() -> None:
     assert run("run", "faulty://a?without=POP", "--only=pops") == 3
 
 
-def test_an_interruption_stops_the_datastore_and_reports(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_stops_the_datastore_and_reports(number: signal.Signals, tmp_path: Path) -> None:
     program = (
         "import signal, sys, threading, time, traceback\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
@@ -163,20 +164,34 @@ def test_an_interruption_stops_the_datastore_and_reports(tmp_path: Path) -> None
         "    print('READY', flush=True)\n"
         "    time.sleep(3600)\n"
         "engine.all_checks = lambda: [Check('waits', waits, ('MSG-001',))]\n"
-        "code = cli.main(['run', 'faulty'])\n"
+        "code = cli.main(['run', 'faulty', '--report', sys.argv[1]])\n"
         "from zaqar_faulty import FaultyTarget\n"
         "print('STOPPED', FaultyTarget.started == FaultyTarget.stopped != [])\n"
         "sys.exit(code)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "READY\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         printed, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "interrupted" in printed
     assert "STOPPED True" in printed
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["interrupted"] is True
+
+
+def test_a_datastore_that_does_not_stop_is_an_error_of_the_run_and_not_the_end_of_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", "faulty-deaf", "--only=passes", "--report", str(tmp_path)) == 3
+    captured = capsys.readouterr()
+    assert "1 passed" in captured.out
+    assert "the datastore of faulty-deaf did not stop: RuntimeError: faultyd is deaf" in captured.err
+    assert "in stop" in captured.err
+    assert "RuntimeError: faultyd is deaf" in (tmp_path / "report.html").read_text("utf-8")
+    assert run("run", "faulty-deaf-and-dead") == 3
+    assert "faultyd died; look at its log" in capsys.readouterr().err
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -39,7 +42,8 @@ exit codes:
   0  all that had to pass passed (what is undecided or not run is reported, and its capability is not proven)
   1  something failed or is not implemented, or an entry of known_failures.toml is out of date
   2  wrong usage
-  3  an error of the suite or its environment, a datastore that does not start, an interruption, or nothing was run
+  3  an error of the suite or its environment, a datastore that does not start or stop, an interruption, or nothing
+     was run
 """
 
 
@@ -174,12 +178,32 @@ def _run(console: Console, arguments: argparse.Namespace) -> int:
     checks = plan(target, profile=arguments.profile, only=arguments.only)
     if arguments.report:
         _make(arguments.report)  # now, not when all has been run
-    report = _soak(console, arguments, checks) if arguments.effort == "soak" else _run_once(console, arguments, checks)
+    with _ended_by_sigterm():
+        soak = arguments.effort == "soak"
+        report = _soak(console, arguments, checks) if soak else _run_once(console, arguments, checks)
     print_report(console, report)
     if arguments.report:
         _write(arguments.report, report)
         console.print(f"for people: [bold]{escape(str(arguments.report / 'report.html'))}[/]", soft_wrap=True)
+    if "not stopped" in report.environment:
+        sys.stderr.write(report.environment["not stopped"]["traceback"])
+        error = report.environment["not stopped"]["error"]
+        sys.stderr.write(f"zaqar-conformance: the datastore of {report.target} did not stop: {error}\n")
+        return report.exit_code or 3
     return report.exit_code
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """While this lasts SIGTERM, with which ``timeout`` and CI end a run, interrupts as Ctrl-C does: it is reported."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run_once(console: Console, arguments: argparse.Namespace, checks: list[Check]) -> Report:
@@ -204,7 +228,7 @@ def _soak(console: Console, arguments: argparse.Namespace, checks: list[Check]) 
         arguments.seed = None  # only the first round is asked for
         found = ", ".join(f"{amount} {outcome}" for outcome, amount in report.outcomes.items() if amount)
         console.print(f"[bold]round {number}[/] (seed {report.seed}, {report.seconds:.0f} s): {found}")
-        if report.exit_code or report.interrupted or time.monotonic() >= over:
+        if report.exit_code or report.interrupted or "not stopped" in report.environment or time.monotonic() >= over:
             break
     return report
 

@@ -110,10 +110,12 @@ class Suite:
         return None
 
     def close(self) -> None:
-        """Stop the target."""
-        if self._session is not None:
-            self._session.__exit__(None, None, None)
-            self._session = None
+        """Stop the target. Raises ``RuntimeError`` if it does not."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.__exit__(None, None, None)
+            if "not stopped" in session.environment:
+                raise RuntimeError(f"the target did not stop:\n{session.environment['not stopped']['traceback']}")
 
 
 class _Target(pytest.Collector):

@@ -49,7 +49,8 @@ class CannotRun(Exception):
 class Session:
     """A running target on which checks are run, each by itself. Leaving the context stops it.
 
-    Raises ``CannotRun`` if the datastore does not start or cannot be connected to.
+    Raises ``CannotRun`` if the datastore does not start or cannot be connected to. If it does not stop,
+    ``environment`` says so: ``not stopped``, with ``error`` and ``traceback``.
     """
 
     def __init__(
@@ -79,7 +80,10 @@ class Session:
             self._server.start()
             self._look()
         except BaseException as error:
-            self._server.stop()
+            try:
+                self._server.stop()
+            except Exception as raised:
+                error.add_note(f"Nor could it be stopped: {type(raised).__name__}: {raised}")
             if not isinstance(error, Exception):
                 raise
             secrets = self._server.secrets
@@ -91,7 +95,14 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.stop()
+        try:
+            self._server.stop()
+        except Exception as raised:  # what was found is worth more: an error of the run, not of what it found
+            secrets = self._server.secrets
+            self.environment["not stopped"] = {
+                "error": secrets.hide(f"{type(raised).__name__}: {raised}"),
+                "traceback": secrets.hide_in_traceback(raised),
+            }
 
     def run_check(self, check: Check) -> CheckResult:
         """Run one check and judge it, while nothing else runs; raises nothing but ``KeyboardInterrupt``."""

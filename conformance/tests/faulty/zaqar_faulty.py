@@ -125,5 +125,17 @@ class DeadTarget(FaultyTarget):
         raise RuntimeError("no such program: faultyd; install it")
 
 
+class DeafTarget(FaultyTarget):
+    name = "faulty-deaf"
+
+    def stop(self) -> None:
+        raise RuntimeError("faultyd is deaf")
+
+
+class DeafAndDeadTarget(DeafTarget):
+    def start(self, workspace: Path) -> str:
+        raise RuntimeError("faultyd died; look at its log")
+
+
 class NoTarget:
     """A class that is no target."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from zaqar_conformance.arguments import positive
 from zaqar_conformance.check import Check
 from zaqar_conformance.checks import all_checks
 from zaqar_conformance.engine import NothingMatches, plan, run
@@ -126,9 +127,9 @@ def _parser() -> argparse.ArgumentParser:
         default="default",
         help="quick: leave out what takes long; soak: again and again for --minutes, or until something fails",
     )
-    run_parser.add_argument("--minutes", type=_positive, metavar="N", help="how long --effort soak begins new rounds")
+    run_parser.add_argument("--minutes", type=positive, metavar="N", help="how long --effort soak begins new rounds")
     run_parser.add_argument("--seed", metavar="N", help="make randomised checks choose as in the run that printed N")
-    run_parser.add_argument("--depth", type=_positive, metavar="N", help="how many messages 'many ahead' is")
+    run_parser.add_argument("--depth", type=positive, metavar="N", help="how many messages 'many ahead' is")
     run_parser.add_argument(
         "--report", type=Path, metavar="DIR", help="write report.html, report.json and junit.xml there"
     )
@@ -285,9 +286,3 @@ def _write(directory: Path, report: Report) -> None:
     (directory / "report.json").write_text(text, "utf-8")
     (directory / "report.html").write_text(report_page(json.loads(text)), "utf-8")
     (directory / "junit.xml").write_text(to_junit(report), "utf-8")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)

@@ -108,7 +108,7 @@ class Proxy:
             with self._lock:
                 self._links = [each for each in self._links if each.open]
                 self._links.append(link)
-            link.start()
+                link.start()  # before anybody sees it in the list
 
     def _connect(self, client: socket.socket) -> tuple[socket.socket, socket.socket]:
         """The client's connection, as it is to be used, and one to the server."""

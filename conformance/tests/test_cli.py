@@ -110,6 +110,11 @@ def test_1_if_something_is_not_implemented(capsys: pytest.CaptureFixture[str]) -
         (["run"], "no target was named"),
         (["run", "faulty", "--target=zaqar_faulty:FaultyTarget"], "not both"),
         (["run", "--target=zaqar_faulty"], "package.module:Class"),
+        (["run", "--target=:FaultyTarget"], "package.module:Class"),
+        (["run", "--target=zaqar_fualty:FaultyTarget"], "no module zaqar_fualty for"),
+        (["run", "--target=zaqar_fualty.target:FaultyTarget"], "is its folder on PYTHONPATH?"),
+        (["run", "--target=zaqar_faulty.target:FaultyTarget"], "no module zaqar_faulty.target for"),
+        (["run", "--target=zaqar_faulty:FualtyTarget"], "did you mean zaqar_faulty:FaultyTarget?"),
         (["run", "faulty", "--only=ask_first"], "did you mean 'asks_first'?"),
         (["run", "faulty", "--depth=0"], "above 0"),
         (["run", "faulty", "--depth=many"], "'many' is no whole number above 0"),
@@ -142,6 +147,11 @@ def test_3_if_the_datastore_or_its_target_is_not_to_be_had(
 ) -> None:
     assert run("run", target) == 3
     assert said in capsys.readouterr().err
+
+
+def test_3_if_what_the_module_of_a_target_imports_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", "--target=zaqar_faulty_broken:Target") == 3
+    assert "No module named 'a_module_that_is_not_there'" in capsys.readouterr().err
 
 
 def test_3_if_nothing_was_run() -> None:

@@ -235,10 +235,21 @@ def target_names() -> list[str]:
 
 
 def _import(path: str) -> Any:
-    module, colon, name = path.partition(":")
-    if not colon:
+    module, _, name = path.partition(":")
+    if not (module and name):
         raise UnknownTarget(f"{path!r} is no target; write package.module:Class")
-    return getattr(import_module(module), name)
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and what it imports is not
+        hint = "is it installed, is its folder on PYTHONPATH?"
+        raise UnknownTarget(f"there is no module {error.name} for the target {path}; {hint}") from None
+    if not hasattr(found, name):
+        close = difflib.get_close_matches(name, vars(found), n=1)
+        hint = f"did you mean {module}:{close[0]}?" if close else "write package.module:Class"
+        raise UnknownTarget(f"the module {module} has no {name!r}; {hint}")
+    return getattr(found, name)
 
 
 def _make(text: str, load: Any) -> Target:

@@ -76,33 +76,13 @@ class Session:
         self._server = _Server(target)
 
     def __enter__(self) -> Self:
-        try:
-            self._server.start()
-            self._look()
-        except BaseException as error:
-            try:
-                self._server.stop()
-            except Exception as raised:
-                error.add_note(f"Nor could it be stopped: {type(raised).__name__}: {raised}")
-            if not isinstance(error, Exception):
-                raise
-            secrets = self._server.secrets
-            seen = secrets.hide(f"{type(error).__name__}: {error}")
-            details = "" if isinstance(error, ZaqarError) else secrets.hide_in_traceback(error)
-            raise CannotRun(f"the datastore of {self._target.name} cannot be used: {seen}", details) from error
+        self._start(self._server, self._look)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._server.stop()
-        except Exception as raised:  # what was found is worth more: an error of the run, not of what it found
-            secrets = self._server.secrets
-            self.environment["not stopped"] = {
-                "error": secrets.hide(f"{type(raised).__name__}: {raised}"),
-                "traceback": secrets.hide_in_traceback(raised),
-            }
+        self._stop(self._server)
 
     def run_check(self, check: Check) -> CheckResult:
         """Run one check and judge it, while nothing else runs; raises nothing but ``KeyboardInterrupt``."""
@@ -112,15 +92,37 @@ class Session:
     def lane(self) -> Iterator[Callable[[Check], CheckResult]]:
         """What does the same beside other lanes, on another datastore of the kind. Raises ``CannotRun``."""
         server = _Server(self._target.fresh())
+        self._start(server)
         try:
-            try:
-                server.start()
-            except Exception as error:
-                seen = server.hide(f"{type(error).__name__}: {error}")
-                raise CannotRun(f"another datastore of {self._target.name} cannot be used: {seen}") from error
             yield partial(self._run_check, server=server, alone=False)
         finally:
+            self._stop(server)
+
+    def _start(self, server: _Server, look: Callable[[], None] = lambda: None) -> None:
+        """Start it and look at it; if that fails, it is stopped."""
+        try:
+            server.start()
+            look()
+        except BaseException as error:
+            try:
+                server.stop()
+            except Exception as raised:
+                error.add_note(f"Nor could it be stopped: {type(raised).__name__}: {raised}")
+            if not isinstance(error, Exception):
+                raise
+            seen = server.secrets.hide(f"{type(error).__name__}: {error}")
+            details = "" if isinstance(error, ZaqarError) else server.secrets.hide_in_traceback(error)
+            raise CannotRun(f"the datastore of {self._target.name} cannot be used: {seen}", details) from error
+
+    def _stop(self, server: _Server) -> None:
+        """Stop it. What was found is worth more than that it cannot be: an error of the run, not of what it found."""
+        try:
             server.stop()
+        except Exception as raised:
+            self.environment["not stopped"] = {
+                "error": server.secrets.hide(f"{type(raised).__name__}: {raised}"),
+                "traceback": server.secrets.hide_in_traceback(raised),
+            }
 
     def _run_check(self, check: Check, server: _Server, alone: bool) -> CheckResult:
         begin = time.monotonic()

@@ -214,7 +214,8 @@ class ChildProcess:
             found = _operations(failed["offending"])
             return Violation(failed["requirement"], message, operations, [each for each in operations if each in found])
         outcome = Outcome(failed["outcome"])
-        return WorkerFailed(Judgement(outcome, message, None, operations, failed["method"], failed["details"]))
+        method, details, foreign = failed["method"], failed["details"], failed["foreign"]
+        return WorkerFailed(Judgement(outcome, message, None, operations, method, details, foreign=foreign))
 
     def _stderr(self, most: int = 4000) -> str:
         # Without seeking: the worker writes at the position that both sides share.

@@ -48,6 +48,8 @@ class FaultyMessages(ReferenceMessages):
     def pop(self, queue: QueueKey, *, limit: int) -> Sequence[StoredMessage]:
         if self.fault == "unfinished":
             return self._later()
+        if self.fault == "pops-fail":
+            raise StorageUnavailable("try again")
         return super().pop(queue, limit=limit)
 
     def _later(self) -> Sequence[StoredMessage]:

@@ -22,6 +22,7 @@ from rich.markup import escape
 from zaqar_conformance.arguments import positive
 from zaqar_conformance.check import Check
 from zaqar_conformance.checks import all_checks
+from zaqar_conformance.costs import deep_enough
 from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
@@ -129,7 +130,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     run_parser.add_argument("--minutes", type=positive, metavar="N", help="how long --effort soak begins new rounds")
     run_parser.add_argument("--seed", metavar="N", help="make randomised checks choose as in the run that printed N")
-    run_parser.add_argument("--depth", type=positive, metavar="N", help="how many messages 'many ahead' is")
+    run_parser.add_argument(
+        "--depth",
+        type=_depth,
+        metavar="N",
+        help="how many messages 'many ahead' is; with fewer than the target's own number no cost is proven",
+    )
     run_parser.add_argument(
         "--report", type=Path, metavar="DIR", help="write report.html, report.json and junit.xml there"
     )
@@ -286,3 +292,11 @@ def _write(directory: Path, report: Report) -> None:
     (directory / "report.json").write_text(text, "utf-8")
     (directory / "report.html").write_text(report_page(json.loads(text)), "utf-8")
     (directory / "junit.xml").write_text(to_junit(report), "utf-8")
+
+
+def _depth(text: str) -> int:
+    try:
+        return deep_enough(positive(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+

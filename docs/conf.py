@@ -39,7 +39,7 @@ def write_examples(app: Sphinx, error: Exception | None) -> None:
     """The pages of short runs, which docs/conformance.md shows: of a right driver, and of one that is wrong."""
     if error is None and app.builder.format == "html":
         only = ["NAM-*", "depth_of_active_messages_costs_little"]
-        right = run(find_target("memory"), only=only, depth=500)
+        right = run(find_target("memory"), only=only)
         mutant = find("claims-look-then-act")
         with mutant.applied():
             wrong = run(mutant.target(), only=mutant.checked)

@@ -45,7 +45,7 @@ exit codes:
   1  something failed or is not implemented, or an entry of known_failures.toml is out of date
   2  wrong usage
   3  an error of the suite or its environment, a datastore that does not start or stop, an interruption, or nothing
-     was run
+     was run or decided
 """
 
 

@@ -299,4 +299,3 @@ def _depth(text: str) -> int:
         return deep_enough(positive(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-

@@ -130,7 +130,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: all that had to pass passed. 1: something failed. 3: an error, an interruption, or nothing was run."""
+        """0: all that had to pass passed. 1: something failed. 3: an error, an interruption, or nothing was decided."""
         shoulds = {requirement.id for requirement in self.requirements if requirement.level == "SHOULD"}
         broken = [check for check in self.checks if check.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED)]
         if not all(shoulds.issuperset(check.blamed) for check in broken):
@@ -139,7 +139,7 @@ class Report:
             return 1
         ran = any(check.outcome in RAN for check in self.checks)
         errors = any(check.outcome is Outcome.ERROR for check in self.checks)
-        return 3 if errors or self.interrupted or not ran else 0
+        return 3 if errors or self.interrupted or "not stopped" in self.environment or not ran else 0
 
     def to_json(self) -> str:
         """The report as JSON, as ``report.schema.json`` describes it."""

@@ -59,6 +59,8 @@ def _sentence(report: Mapping[str, Any]) -> str:
         return f"{', '.join(filter(None, reasons))}.{interrupted}"
     if report["interrupted"]:
         return _INTERRUPTED
+    if "not stopped" in report["environment"]:
+        return "The datastore did not stop."
     errors = _count(outcomes.get("error", 0), "check", "checks", " broke by the suite's or the environment's fault")
     undecided = _count(
         outcomes.get("undecided", 0), "check is undecided", "checks are undecided", ", and nothing was decided"

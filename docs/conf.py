@@ -6,6 +6,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 from zaqar_conformance.engine import run
+from zaqar_conformance.mutants.zoo import find
 from zaqar_conformance.pages import report_page
 from zaqar_conformance.target import find_target
 
@@ -34,13 +35,17 @@ nitpick_ignore_regex = [
 ]
 
 
-def write_example(app: Sphinx, error: Exception | None) -> None:
-    """The page of a short run, which docs/conformance.md shows."""
+def write_examples(app: Sphinx, error: Exception | None) -> None:
+    """The pages of short runs, which docs/conformance.md shows: of a right driver, and of one that is wrong."""
     if error is None and app.builder.format == "html":
         only = ["NAM-*", "depth_of_active_messages_costs_little"]
-        report = run(find_target("memory"), only=only, depth=500)
-        Path(app.outdir, "example-report.html").write_text(report_page(json.loads(report.to_json())), "utf-8")
+        right = run(find_target("memory"), only=only)
+        mutant = find("claims-look-then-act")
+        with mutant.applied():
+            wrong = run(mutant.target(), only=mutant.checked)
+        for name, report in (("example-report", right), ("example-failure", wrong)):
+            Path(app.outdir, f"{name}.html").write_text(report_page(json.loads(report.to_json())), "utf-8")
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("build-finished", write_example)
+    app.connect("build-finished", write_examples)

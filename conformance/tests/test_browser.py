@@ -122,6 +122,22 @@ def test_nothing_scrolls_sideways(show: Open, page: str, width: int) -> None:
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [*WIDTHS, 390])
+def test_the_names_of_capabilities_are_broken_after_underscores_alone(show: Open, told: ReportData, width: int) -> None:
+    """A line of a name's text is never part of a word."""
+    browser = show("report", width=width)
+    lines = browser.execute_script(
+        """return [...document.querySelectorAll(".capabilities code")].map((code) => [...code.childNodes]
+        .filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => {
+          const range = document.createRange();
+          range.selectNodeContents(node);
+          return range.getClientRects().length;
+        }))"""
+    )
+    assert len(lines) == len(told["capabilities"])
+    assert {count for counts in lines for count in counts} == {1}
+
+
 def test_what_is_wider_than_a_phone_scrolls_by_itself_and_by_keyboard(show: Open) -> None:
     browser = show("report", width=360)
     (region,) = [

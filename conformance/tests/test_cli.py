@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from zaqar_conformance import cli
-from zaqar_conformance.check import Check, ensure
+from zaqar_conformance.check import Check, Violation, ensure
 from zaqar_conformance.env import Env
 from zaqar_core import NewMessage
 
@@ -66,10 +66,51 @@ def test_0_if_all_passed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_1_if_something_failed_and_it_says_all_about_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("run", "faulty://a?fault=leaks&token=s3cret") == 1
     printed = capsys.readouterr().out
-    for part in ("MSG-013", "checks that: It asks", "seen: unexpected KeyError", '"messages.post"', "Traceback"):
+    for part in ("MSG-013", "checks that: It asks", "seen: unexpected KeyError", "messages.post(count=1)", "Traceback"):
         assert part in printed
     assert "reproduce: zaqar-conformance run 'faulty://a?fault=leaks&token=***' --only=asks_first --seed=" in printed
     assert "s3cret" not in printed
+
+
+def shows_health(env: Env) -> None:
+    """It shows what the driver says of itself, in a note and in its history."""
+    health = env.driver.health()
+    env.note(str(health))
+    with env.history.call("main", "health", env.queue(), seen=health) as call:
+        call.result = health
+    raise Violation("MSG-001", str(health), env.history.operations)
+
+
+def test_no_secret_is_shown_however_the_driver_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [Check("shows_health", shows_health, ("MSG-001",)), Check("asks_first", asks_first, ("MSG-013",))]
+    monkeypatch.setattr("zaqar_conformance.engine.all_checks", lambda: made)
+    uri = "faulty://u:p%40ss%5c-w0rd@s?token=t%2fk+-w0rd&fault=tells"
+    assert run("run", uri, "--report", str(tmp_path)) == 1
+    assert run("run", f"{uri}+at+once") == 3
+    texts = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    captured = capsys.readouterr()
+    texts |= {"stdout": captured.out, "stderr": captured.err}
+    assert set(texts) == {"report.json", "report.html", "junit.xml", "stdout", "stderr"}
+    for name, text in texts.items():
+        assert "***" in text, name
+        assert "w0rd" not in text, name
+
+
+def test_of_many_failures_the_one_to_start_with_is_said_before_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def violates(env: Env) -> None:
+        """It sees two ids for one message."""
+        ensure(False, "MSG-001", "two ids")
+
+    made = [Check(f"violates_{number}", violates, ("MSG-002",)) for number in range(6)]
+    monkeypatch.setattr("zaqar_conformance.engine.all_checks", lambda: made)
+    assert run("run", "faulty") == 1
+    before, _, after = capsys.readouterr().out.partition("\n6 of 6 failures are about MSG-001: start there.\n")
+    assert "checks that" not in before
+    assert "checks that" in after
 
 
 def test_1_if_something_is_not_implemented(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,9 +125,15 @@ def test_1_if_something_is_not_implemented(capsys: pytest.CaptureFixture[str]) -
         (["run"], "no target was named"),
         (["run", "faulty", "--target=zaqar_faulty:FaultyTarget"], "not both"),
         (["run", "--target=zaqar_faulty"], "package.module:Class"),
+        (["run", "--target=:FaultyTarget"], "package.module:Class"),
+        (["run", "--target=zaqar_fualty:FaultyTarget"], "no module zaqar_fualty for"),
+        (["run", "--target=zaqar_fualty.target:FaultyTarget"], "is its folder on PYTHONPATH?"),
+        (["run", "--target=zaqar_faulty.target:FaultyTarget"], "no module zaqar_faulty.target for"),
+        (["run", "--target=zaqar_faulty:FualtyTarget"], "did you mean zaqar_faulty:FaultyTarget?"),
         (["run", "faulty", "--only=ask_first"], "did you mean 'asks_first'?"),
         (["run", "faulty", "--depth=0"], "above 0"),
         (["run", "faulty", "--depth=many"], "'many' is no whole number above 0"),
+        (["run", "faulty", "--depth=100"], "100 is too few: cost is compared with that of 100 messages ahead"),
         (["run", "faulty", f"--report={__file__}"], "name another directory"),
         (["run", "rethinkdb-cluster"], "pip install zaqar-rethinkdb"),
         (["run", "://"], "scheme"),
@@ -118,11 +165,17 @@ def test_3_if_the_datastore_or_its_target_is_not_to_be_had(
     assert said in capsys.readouterr().err
 
 
+def test_3_if_what_the_module_of_a_target_imports_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", "--target=zaqar_faulty_broken:Target") == 3
+    assert "No module named 'a_module_that_is_not_there'" in capsys.readouterr().err
+
+
 def test_3_if_nothing_was_run() -> None:
     assert run("run", "faulty://a?without=POP", "--only=pops") == 3
 
 
-def test_an_interruption_stops_the_datastore_and_reports(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_stops_the_datastore_and_reports(number: signal.Signals, tmp_path: Path) -> None:
     program = (
         "import signal, sys, threading, time, traceback\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
@@ -137,20 +190,34 @@ def test_an_interruption_stops_the_datastore_and_reports(tmp_path: Path) -> None
         "    print('READY', flush=True)\n"
         "    time.sleep(3600)\n"
         "engine.all_checks = lambda: [Check('waits', waits, ('MSG-001',))]\n"
-        "code = cli.main(['run', 'faulty'])\n"
+        "code = cli.main(['run', 'faulty', '--report', sys.argv[1]])\n"
         "from zaqar_faulty import FaultyTarget\n"
         "print('STOPPED', FaultyTarget.started == FaultyTarget.stopped != [])\n"
         "sys.exit(code)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "READY\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         printed, _ = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "interrupted" in printed
     assert "STOPPED True" in printed
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["interrupted"] is True
+
+
+def test_a_datastore_that_does_not_stop_is_an_error_of_the_run_and_not_the_end_of_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run", "faulty-deaf", "--only=passes", "--report", str(tmp_path)) == 3
+    captured = capsys.readouterr()
+    assert "1 passed" in captured.out
+    assert "the datastore of faulty-deaf did not stop: RuntimeError: faultyd is deaf" in captured.err
+    assert "in stop" in captured.err
+    assert "RuntimeError: faultyd is deaf" in (tmp_path / "report.html").read_text("utf-8")
+    assert run("run", "faulty-deaf-and-dead") == 3
+    assert "faultyd died; look at its log" in capsys.readouterr().err
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:

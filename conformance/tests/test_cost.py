@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from zaqar_conformance.check import Violation
-from zaqar_conformance.checks.cost import interval, judge_round_trips
-from zaqar_conformance.costs import BOUND, NOT_COUNTED
+from zaqar_conformance.check import Undecided, Violation
+from zaqar_conformance.checks.cost import depth_of_active_messages_costs_little, interval, judge_round_trips
+from zaqar_conformance.costs import BOUND, NOT_COUNTED, deep_enough
 from zaqar_conformance.engine import run
+from zaqar_conformance.env import Env
 from zaqar_conformance.mutants.zoo import find
 from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.target import Target, find_target
@@ -48,10 +51,53 @@ def test_queues_are_compared_that_lie_on_one_server() -> None:
         return len(asked) == 3
 
     memory: Target = type("Cluster", (type(find_target("memory")),), {"on_one_server": third})()
-    (result,) = run(memory, only=["depth_of_active_messages_costs_little"], depth=100).checks
+    (result,) = run(memory, only=["depth_of_active_messages_costs_little"], depth=101).checks
     assert result.outcome is not Outcome.ERROR, result.message
     assert len({one for one, _ in asked}) == 1
     assert len({other for _, other in asked}) == 3
+
+
+@pytest.mark.parametrize(
+    ("mutant", "check"),
+    [
+        ("throughput-is-boasted", "depth_of_active_messages_costs_little"),
+        ("flat-stats-are-boasted", "depth_costs_statistics_little"),
+    ],
+)
+def test_what_is_cheap_at_less_than_the_targets_depth_is_not_proven(mutant: str, check: str) -> None:
+    """And at that depth it is: with as many ahead as beside it, nothing costs more."""
+    report = run(find(mutant).target(), only=[check], depth=101)
+    (result,) = report.checks
+    assert result.outcome is Outcome.UNDECIDED
+    assert "101 ahead, and the target's own number is 4,000" in result.message, result.message
+    assert result.costs
+    assert report.exit_code == 3
+    shallow: Target = type("Shallow", (type(find_target("memory")),), {"depth": 101})()
+    (result,) = run(shallow, only=[check]).checks
+    assert result.outcome is Outcome.OBSERVED, result.message
+
+
+def test_what_is_dear_at_less_than_the_targets_depth_is_a_failure() -> None:
+    boaster = find("throughput-is-boasted").target()
+    (result,) = run(boaster, only=["depth_of_active_messages_costs_little"], depth=3_999).checks
+    assert result.outcome is Outcome.FAILED, result.message
+
+
+def test_a_depth_that_is_compared_with_itself_is_refused() -> None:
+    assert deep_enough(101) == 101
+    with pytest.raises(ValueError, match=r"100 is too few.*100 messages ahead; take 101"):
+        deep_enough(100)
+    boaster = find("throughput-is-boasted").target()
+    (result,) = run(boaster, only=["depth_of_active_messages_costs_little"], depth=100).checks
+    assert result.outcome is Outcome.ERROR
+    assert "100 is too few" in result.message
+
+
+def test_what_takes_too_long_to_fill_is_undecided_and_no_hanging_call(tmp_path: Path) -> None:
+    hurried: Target = type("Hurried", (type(find_target("memory")),), {"check_limit": 0.0})()
+    env = Env(hurried, hurried.start(tmp_path), seed="1", depth=1000)
+    with closing(env), pytest.raises(Undecided, match="too long to post 100 messages"):
+        depth_of_active_messages_costs_little(env)
 
 
 @pytest.mark.parametrize("state", ["active", "claimed", "delayed"])

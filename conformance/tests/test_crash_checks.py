@@ -106,7 +106,7 @@ def test_a_server_that_dies(check: str, number: str) -> None:
     right = result_of(check, target(**server))
     assert (right.outcome, right.message, right.notes) == (Outcome.PASSED, "", ())
     wrong = result_of(check, target(**server, loses=3))
-    assert (wrong.outcome, wrong.requirement) == (Outcome.FAILED, number)
+    assert (wrong.outcome, wrong.requirement) == (Outcome.FAILED, number), wrong.message + wrong.details
     assert "is lost" in wrong.message
 
 

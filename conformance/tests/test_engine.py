@@ -30,9 +30,11 @@ from zaqar_conformance.check import (
 from zaqar_conformance.checks import all_checks
 from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.env import Env
+from zaqar_conformance.history import Operation
 from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
 from zaqar_conformance.outcomes import Outcome, writing_order
+from zaqar_conformance.reference.records import ReferenceRecords
 from zaqar_conformance.report import CheckResult, Report, Verdict
 from zaqar_conformance.requirements import load
 from zaqar_conformance.session import CannotRun
@@ -48,6 +50,10 @@ SCHEMA = json.loads(files("zaqar_conformance").joinpath("report.schema.json").re
 
 def make(function: Callable[[Env], None], *requirements: str, destructive: bool = False) -> Check:
     return Check(function.__name__, function, requirements or ("MSG-001",), destructive)
+
+
+def waits(function: Callable[[Env], None], name: str) -> Check:
+    return Check(name, function, ("MSG-001",), waits=True)
 
 
 def target(query: str = "", **attributes: Any) -> Target:
@@ -98,10 +104,10 @@ def violates(env: Env) -> None:
 def sees_what_cannot_be(env: Env) -> None:
     """It sees two operations that cannot both be right, among many."""
     for number in range(30):
-        with env.history.call("main", "messages.post", f"q{number}"):
-            pass
+        with env.history.call("main", "messages.pop", "q", limit=number, names=["x" * 500]) as call:
+            call.result = [f"id-{number}"]
     history = env.history.operations
-    raise Violation("MSG-001", "both at once", history, history[20:30:5])
+    raise Violation("MSG-001", "both at once: id-20", history, history[20:30:5])
 
 
 def violates_fifo(env: Env) -> None:
@@ -156,6 +162,33 @@ def test_a_datastore_of_somebody_elses_is_left_without_the_queues_of_the_checks(
         assert storage.messages.stats("kept").total == 1
 
 
+def test_a_datastore_of_somebody_elses_is_left_without_the_records_of_the_checks() -> None:
+    from zaqar_faulty import FaultyDriver
+
+    one_process = UriTarget("faulty://clean?without=MULTI_PROCESS")
+    only = ["REC-00[1-7]", "REC-009", "QUE-*", "POO-*", "CAT-*", "FLA-*", "SUB-*"]
+    assert run(one_process, only=only, quick=True).exit_code == 0
+    assert run(one_process, only=["one_of_many_writers_of_a_record_wins"]).exit_code == 0
+    records = ReferenceRecords(FaultyDriver.states["clean"])
+    left = [(space, key) for space, key in FaultyDriver.states["clean"].records if records.get(space, key)]
+    assert left == []  # but for what had expired, and was not there to be deleted
+
+
+def test_what_cannot_be_taken_away_is_said() -> None:
+    def makes_what_stays(env: Env) -> None:
+        """It makes a queue and a record."""
+        env.storage.queues.create(env.queue())
+        records, space = env.storage.control.records, env.space("mine")
+        assert records is not None
+        records.insert(space, "k", b"v", nonce="n")
+
+    (result,) = report_of(make(makes_what_stays), on=UriTarget("faulty://stays?fault=keeps")).checks
+    assert result.outcome is Outcome.PASSED
+    record, queue = result.notes
+    assert record.startswith("left behind: 1 records of the kind 'mine' in the project 'conformance-")
+    assert queue.startswith("left behind: 1 queues in the project 'conformance-")
+
+
 def _spaces(store: str) -> list[tuple[str, str]]:
     """The project and key of each record in a store of the faulty driver."""
     from zaqar_faulty import FaultyDriver
@@ -190,11 +223,39 @@ def test_what_cannot_all_be_right_is_marked_and_shown_first() -> None:
     console = Console(width=120, color_system=None, highlight=False)
     with console.capture() as capture:
         print_failure(console, result, load())
-    marked = [
-        line.split('"queue": ')[1].split(",")[0] for line in capture.get().splitlines() if line.startswith("  > ")
-    ]
-    assert marked == ['"q20"', '"q25"']
-    assert capture.get().count('"messages.post"') == 12
+    shown = [line for line in capture.get().splitlines() if "messages.pop(" in line]
+    assert [int(line[4:6]) for line in shown] == list(range(18, 30))  # from 1
+    marked = [line for line in shown if line.startswith("  > ")]
+    assert [line[4:6] for line in marked] == ["21", "26"]
+    assert "messages.pop(limit=20" in marked[0]
+    assert [line.rpartition(": ")[2] for line in marked] == ["[m4]", "[m9]"]
+    assert "m4 is id-20\n" in capture.get()
+    assert "history (30 operations; all are in the report):" in capture.get()
+
+
+@pytest.mark.parametrize(
+    ("offending", "kept"),
+    [
+        ([], [*range(1660, 2160)]),
+        ([700], [*range(450, 950)]),
+        ([3, 2150], [*range(247), *range(1907, 2160)]),
+    ],
+)
+def test_of_a_long_history_the_report_holds_what_tells_most(offending: list[int], kept: list[int]) -> None:
+    def sees_much(env: Env) -> None:
+        """It sees much."""
+        history = [Operation("a", "messages.stats", "q", {"number": n}, n, n + 1, "ok") for n in range(2160)]
+        raise Violation("MSG-001", "wrong", history, [history[index] for index in offending])
+
+    report = report_of(make(sees_much))
+    (told,) = json.loads(report.to_json())["checks"]
+    assert [each["arguments"]["number"] for each in told["history"]] == kept
+    assert [kept[place] for place in told["offending"]] == offending
+    assert told["history_length"] == 2160
+    console = Console(width=120, color_system=None, highlight=False)
+    with console.capture() as capture:
+        print_failure(console, report.checks[0], load())
+    assert "history (2160 operations; 500 are in the report):" in capture.get()
 
 
 def test_an_error_that_leaves_the_driver_is_its_failure_and_secrets_are_hidden() -> None:
@@ -290,11 +351,62 @@ def test_what_a_check_says_is_broken_counts_and_not_what_else_it_names() -> None
     assert (result.outcome, result.requirement) == (Outcome.FAILED, "MSG-001")
 
 
+def test_a_breach_of_what_binds_every_driver_is_a_failure_whatever_guarantee_the_check_is_about() -> None:
+    for number in ("FAI-002", "MSG-001"):
+
+        def sees(env: Env, number: str = number) -> None:
+            """It sees broken what it does not name."""
+            raise Violation(number, "3 of 8 threads still in a call")
+
+        report = report_of(make(sees, "CLM-018"), on=target("without=EXCLUSIVE_CLAIMS"))
+        assert (report.checks[0].outcome, report.checks[0].requirement) == (Outcome.FAILED, number)
+        assert outcome_of(report, number) is Outcome.FAILED
+        assert verdict(report, "EXCLUSIVE_CLAIMS") is Verdict.NOT_DECLARED
+        assert report.exit_code == 1
+
+
+def test_a_breach_of_a_guarantee_that_a_check_does_not_name_and_the_driver_does_not_declare_is_none() -> None:
+    assert result_of(make(violates_fifo), on=target("without=FIFO")).outcome is Outcome.UNSUPPORTED
+
+
+@pytest.mark.parametrize(("fault", "outcome"), [("leaks", Outcome.FAILED), ("loses", Outcome.UNSUPPORTED)])
+@pytest.mark.parametrize("where", ["here", "in a process"])
+def test_no_guarantee_excuses_an_error_that_is_not_the_contracts(fault: str, outcome: Outcome, where: str) -> None:
+    def asks_first_elsewhere(env: Env) -> None:
+        """It asks for the first message of a queue in a worker process."""
+        env.processes(1, "zaqar_faulty_work:leak", {})
+
+    asks = make(asks_first if where == "here" else asks_first_elsewhere, "CLM-018")
+    assert result_of(asks, on=target(f"fault={fault}&without=EXCLUSIVE_CLAIMS")).outcome is outcome
+
+
+def test_a_failure_counts_against_what_was_seen_broken_and_decides_nothing_of_what_else_the_check_names() -> None:
+    report = report_of(make(violates, "MSG-001", "MSG-025", "POP-001"), make(pops, "POP-001"))
+    assert outcome_of(report, "MSG-001") is Outcome.FAILED
+    assert outcome_of(report, "MSG-025") is outcome_of(report, "POP-001") is Outcome.NOT_RUN
+    assert verdict(report, "FIFO") is verdict(report, "POP") is Verdict.UNPROVEN
+
+
+def test_a_failure_that_names_no_requirement_counts_against_all_of_the_check() -> None:
+    report = report_of(make(asks_first, "MSG-013", "MSG-025"), on=target("fault=leaks"))
+    assert outcome_of(report, "MSG-013") is outcome_of(report, "MSG-025") is Outcome.FAILED
+    assert verdict(report, "FIFO") is Verdict.FAILED
+
+
+def test_what_was_seen_broken_is_reported_of_a_part_of_the_checks_too() -> None:
+    report = report_of(make(violates, "MSG-025"), only=["MSG-025"])
+    assert [(each.id, each.outcome, each.checks) for each in report.requirements] == [
+        ("MSG-001", Outcome.FAILED, ("violates",)),
+        ("MSG-025", Outcome.NOT_RUN, ("violates",)),
+    ]
+
+
 def test_undecided() -> None:
     report = report_of(make(is_undecided, "MSG-025"))
     assert (report.checks[0].outcome, report.checks[0].message) == (Outcome.UNDECIDED, "1.4 to 1.6")
     assert verdict(report, "FIFO") is Verdict.UNDECIDED
-    assert report.exit_code == 0
+    assert report.exit_code == 3, "nothing was decided"
+    assert report_of(make(is_undecided, "MSG-025"), make(passes)).exit_code == 0
 
 
 def test_not_run_leaves_a_capability_unproven() -> None:
@@ -307,6 +419,13 @@ def test_not_run_leaves_a_capability_unproven() -> None:
 def test_a_capability_is_proven_when_all_its_checks_passed() -> None:
     assert verdict(report_of(make(passes, "MSG-025")), "FIFO") is Verdict.PROVEN
     assert verdict(report_of(make(passes, "MSG-025"), make(violates_fifo, "MSG-025")), "FIFO") is Verdict.FAILED
+
+
+def test_pops_that_may_fail_must_not_all_fail() -> None:
+    report = run(target("fault=pops-fail"), only=["pops_that_may_fail_give_nothing_twice"], checks=all_checks())
+    (result,) = report.checks
+    assert (result.outcome, result.requirement) == (Outcome.FAILED, "POP-001")
+    assert "1600 pops failed, the last with StorageUnavailable: try again" in result.message
 
 
 def test_a_hanging_call_is_given_up_and_the_run_goes_on() -> None:
@@ -386,6 +505,53 @@ def test_a_datastore_of_somebody_elses_is_never_hurt() -> None:
     assert "s3cret" not in report.to_json()
 
 
+def test_checks_that_wait_run_at_the_same_time_and_the_others_by_themselves() -> None:
+    """Each waits until the other runs too; the one that does not wait sees neither; the report has them in order."""
+    together, running = threading.Barrier(2), list[str]()
+
+    def waiting(env: Env) -> None:
+        running.append("waiting")
+        together.wait(10)
+        running.remove("waiting")
+
+    def alone(env: Env) -> None:
+        assert not running
+
+    on = target(started=[], stopped=[])
+    report = report_of(waits(waiting, "one"), make(alone), waits(waiting, "two"), on=on)
+    assert [result.outcome for result in report.checks] == [Outcome.PASSED] * 3
+    assert [result.name for result in report.checks] == ["one", "alone", "two"]
+    assert len(set(map(id, on.started))) == 3  # type: ignore[attr-defined]  # a datastore for each of the two
+    assert len(on.stopped) == 3  # type: ignore[attr-defined]
+
+
+def test_a_datastore_for_checks_that_wait_that_does_not_start() -> None:
+    class Second(type(target())):  # type: ignore[misc]
+        def start(self, workspace: Path) -> str:
+            if self.first is not self:
+                raise OSError("no room for another")
+            return str(super().start(workspace))
+
+    on = Second()
+    Second.first = on
+    with pytest.raises(CannotRun, match="cannot be used: OSError: no room for another"):
+        report_of(waits(lambda env: None, "one"), on=on)
+
+
+def test_at_a_datastore_of_somebody_elses_one_check_runs_at_a_time() -> None:
+    running: list[str] = []
+
+    def waiting(env: Env) -> None:
+        assert not running
+        running.append("waiting")
+        time.sleep(0.01)
+        running.remove("waiting")
+
+    checks = (waits(waiting, name) for name in ("one", "two", "three"))
+    report = report_of(*checks, on=UriTarget("faulty://given"))
+    assert [result.outcome for result in report.checks] == [Outcome.PASSED] * 3
+
+
 def test_an_interruption_keeps_what_was_found_and_stops_the_datastore() -> None:
     class Interrupting:
         def started(self, check: Check) -> None:
@@ -406,10 +572,10 @@ def test_an_interruption_keeps_what_was_found_and_stops_the_datastore() -> None:
 # --- known failures -----------------------------------------------------------------------------------------------
 
 
-def known(folder: Path, text: str) -> Target:
+def known(folder: Path, text: str, query: str = "") -> Target:
     path = folder / "known_failures.toml"
     path.write_text(text)
-    return target(known_failures=path)
+    return target(query, known_failures=path)
 
 
 def test_a_known_failure(tmp_path: Path) -> None:
@@ -421,12 +587,36 @@ def test_a_known_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"), [('check = "passes"', "it passes"), ('check = "gone"', "no check is or names it")]
+    ("entry", "said"),
+    [('check = "passes"', "nothing of it fails: passed"), ('check = "gone"', "no check is or names it")],
 )
 def test_a_known_failure_that_is_out_of_date_fails_the_run(tmp_path: Path, entry: str, said: str) -> None:
     report = report_of(make(passes), on=known(tmp_path, f'[[failure]]\n{entry}\nreason = "once"\n'))
     assert said in report.stale_known_failures[0]
     assert report.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("checks", "seen"),
+    [
+        ([make(passes, "MSG-025")], "observed"),
+        ([make(violates_fifo, "MSG-025")], "unsupported"),
+        ([make(passes, "MSG-025", "MSG-001"), make(violates_fifo, "MSG-025", "MSG-001")], "unsupported, observed"),
+    ],
+)
+def test_a_known_failure_is_out_of_date_once_what_fails_is_not_promised(
+    tmp_path: Path, checks: list[Check], seen: str
+) -> None:
+    on = known(tmp_path, '[[failure]]\nrequirement = "MSG-025"\nreason = "once"\n', query="without=FIFO")
+    assert report_of(*checks, on=on).stale_known_failures == (f"MSG-025: once (nothing of it fails: {seen})",)
+
+
+@pytest.mark.parametrize("open_one", [breaks, is_undecided, cannot_run])
+def test_a_known_failure_is_not_out_of_date_while_a_check_of_it_is_open(
+    tmp_path: Path, open_one: Callable[[Env], None]
+) -> None:
+    on = known(tmp_path, '[[failure]]\nrequirement = "MSG-001"\nreason = "issue 12"\n')
+    assert report_of(make(passes), make(open_one), on=on).stale_known_failures == ()
 
 
 def test_a_known_failure_is_not_out_of_date_when_its_check_did_not_run(tmp_path: Path) -> None:

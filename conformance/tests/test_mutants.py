@@ -162,3 +162,21 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_wrong_name_is_refused(arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mutants", *arguments]) == 2
     assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--jobs", "--repeat", "--minutes"])
+@pytest.mark.parametrize("number", ["0", "-1", "nan", "many"])
+def test_a_number_that_means_nothing_is_refused(option: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["mutants", "pop-takes-claimed", f"{option}={number}"])
+    assert raised.value.code == 2
+    assert f"{number!r} is no" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("zaqar_conformance.mutants.command.try_all", None)
+    page = tmp_path / "nowhere" / "x.md"
+    assert main(["mutants", "pop-takes-claimed", "--markdown", str(page)]) == 2
+    assert f"{page} cannot be written (No such file or directory); name another" in capsys.readouterr().err

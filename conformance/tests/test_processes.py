@@ -48,8 +48,10 @@ def test_each_gets_its_own_arguments_and_dice_and_what_it_recorded_is_kept(env: 
 
 
 def test_a_violation_seen_in_a_worker(env: Env) -> None:
-    with pytest.raises(Violation, match="MSG-001: in worker process 1: seen in a worker"):
+    with pytest.raises(Violation, match="MSG-001: in worker process 1: seen in a worker") as raised:
         env.processes(2, "zaqar_faulty_work:violate", {})
+    assert [each.arguments["count"] for each in raised.value.history] == [0, 1, 2]
+    assert [each.arguments["count"] for each in raised.value.offending] == [1]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import find as find_example
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from zaqar_conformance.check import Violation
@@ -14,8 +18,9 @@ from zaqar_conformance.env import Env
 from zaqar_conformance.mutants.zoo import find
 from zaqar_conformance.programs import draw
 from zaqar_conformance.programs.search import Search
-from zaqar_conformance.programs.steps import Step
+from zaqar_conformance.programs.steps import Remove, Step
 from zaqar_conformance.reference.target import MemoryTarget
+from zaqar_core import Capability
 from zaqar_core.contract import new_id
 from zaqar_core.errors import ZaqarError
 
@@ -57,6 +62,23 @@ def test_what_time_should_have_ended_is_found() -> None:
     env = Env(MemoryTarget(), mutant("ttls-are-whole-seconds"), seed="1", depth=100)
     program = program_found(env, draw.on_messages(env.storage.capabilities, timed=True), "xy")
     assert "time.sleep(" in program
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_a_pop_is_of_one_to_three_messages(limit: int) -> None:
+    def pops(step: Step) -> bool:
+        return isinstance(step, Remove) and step.what == "pop" and len(step.messages) == limit
+
+    steps = draw.on_messages(frozenset(Capability), timed=False)
+    chosen = settings(database=None, derandomize=True, max_examples=10_000)
+    assert isinstance(find_example(steps, pops, settings=chosen), Remove)
+
+
+def test_a_run_leaves_nothing_where_the_user_is(tmp_path: Path) -> None:
+    only = "random_programs_on_messages_agree_with_the_model"
+    command = [sys.executable, "-m", "zaqar_conformance", "run", "memory", "--only", only]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
 
 
 def fails(program: str, uri: str) -> bool:

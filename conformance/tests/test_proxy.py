@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import pytest
 import trustme
 
-from zaqar_conformance.proxy import Cut, Proxy
+from zaqar_conformance.proxy import Cut, Proxy, _Link
 
 
 class Upstream:
@@ -156,3 +156,21 @@ def test_speaks_tls_to_clients(upstream: Upstream) -> None:
         with client_of(proxy) as plain:
             assert ask(plain, b"no TLS at all\n") == b""
         assert proxy.round_trips == 1
+
+
+def test_a_connection_just_taken_is_dropped_with_the_others(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+    start = _Link.start
+
+    def start_late(link: _Link) -> None:
+        begun.set()
+        time.sleep(0.2)
+        start(link)
+
+    monkeypatch.setattr(_Link, "start", start_late)
+    with Proxy(upstream.port) as proxy, client_of(proxy) as client:
+        assert begun.wait(5)
+        proxy.drop_all()
+        assert client.recv(1) == b""

@@ -76,15 +76,20 @@ def warns(env):
 def fails(env):
     raise Violation("MSG-001", "two ids for one message")
 
+def disorders(env):
+    raise Violation("MSG-025", "the order")
+
 made = [
     make("warning", "MSG-001", warns),
     make("failing", "MSG-001", fails),
     make("known", "MSG-001", fails),
     make("broken", "MSG-001", lambda env: [][0]),
     make("unfinished", "POP-001", lambda env: env.storage.messages.pop(env.queue(), limit=1)),
-    make("undeclared", "MSG-025", fails),
+    make("undeclared", "MSG-025", disorders),
     make("observed", "MSG-025", lambda env: env.note("measured 1")),
     make("fixed", "MSG-001", lambda env: None),
+    make("withdrawn", "MSG-025", disorders),
+    make("surpassed", "MSG-025", lambda env: None),
 ]
 engine.all_checks = checks.all_checks = lambda: made
 
@@ -110,9 +115,9 @@ def known(*names: str) -> str:
 def test_outcomes_in_pytests_words(host: pytest.Pytester) -> None:
     host.makeconftest("import my_target")
     host.makepyfile(my_target=CHECKS)
-    Path("known_failures.toml").write_text(known("known", "fixed"))
+    Path("known_failures.toml").write_text(known("known", "fixed", "withdrawn", "surpassed"))
     result = host.runpytest_subprocess("-rA", "--zaqar-conformance=my_target:Target", "--zaqar-conformance-seed=4")
-    result.assert_outcomes(passed=1, failed=4, xfailed=1, skipped=2, warnings=1)
+    result.assert_outcomes(passed=1, failed=6, xfailed=1, skipped=2, warnings=1)
     result.stdout.fnmatch_lines_random(
         [
             "PASSED zaqar-conformance/faulty::warning",
@@ -121,6 +126,8 @@ def test_outcomes_in_pytests_words(host: pytest.Pytester) -> None:
             "FAILED zaqar-conformance/faulty::broken*",
             "FAILED zaqar-conformance/faulty::unfinished*",
             "FAILED zaqar-conformance/faulty::fixed*XPASS(strict)*",
+            "FAILED zaqar-conformance/faulty::withdrawn*XPASS(strict)*",
+            "FAILED zaqar-conformance/faulty::surpassed*XPASS(strict)*",
             "*unsupported: FIFO is not declared*",
             "*observed: it passed, but is not declared*",
             "*reproduce: zaqar-conformance run --target=my_target:Target --only=failing --seed=4",
@@ -137,6 +144,12 @@ def test_a_known_failure_that_is_about_nothing(host: pytest.Pytester) -> None:
     result.stderr.fnmatch_lines(["*gone*no check is or names it*"])
 
 
+def test_a_depth_that_is_too_small(host: pytest.Pytester) -> None:
+    result = host.runpytest_subprocess("--zaqar-conformance=memory", "--zaqar-conformance-depth=100")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--zaqar-conformance-depth: 100 is too few*take 101 at least"])
+
+
 def test_an_unknown_target(host: pytest.Pytester) -> None:
     result = host.runpytest_subprocess("--zaqar-conformance=fualty")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -147,6 +160,14 @@ def test_a_datastore_that_does_not_start_is_tried_once_and_fails_every_item(host
     host.makeconftest("import my_target")
     host.makepyfile(my_target=CHECKS)
     result = host.runpytest_subprocess("--zaqar-conformance=my_target:DeadTarget")
-    result.assert_outcomes(failed=8)
+    result.assert_outcomes(failed=10)
     result.stdout.fnmatch_lines(["*CannotRun: the datastore of faulty cannot be used: RuntimeError: *try 1"])
     result.stdout.no_fnmatch_line("*try 2*")
+
+
+def test_no_secret_is_shown_of_a_datastore_that_cannot_be_used(host: pytest.Pytester) -> None:
+    uri = "faulty://u:p%40ss-w0rd@s?fault=tells+at+once"
+    result = host.runpytest_subprocess(f"--zaqar-conformance={uri}", "-k", "post_returns or record_delete")
+    assert result.parseoutcomes()["failed"] > 1
+    result.stdout.fnmatch_lines(["*CannotRun: the datastore of faulty://* cannot be used: ValueError: [*][*][*], *"])
+    result.stdout.no_fnmatch_line("*ss-w0rd*")

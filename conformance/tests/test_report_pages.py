@@ -17,12 +17,13 @@ from zaqar_conformance.costs import BOUND
 from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.pages import badge, matrix_page, report_page
 from zaqar_conformance.pages.plot import costs_by_state
-from zaqar_conformance.pages.rendering import SIGNS, codes, slug
+from zaqar_conformance.pages.rendering import SIGNS, breakable, codes, slug
 from zaqar_conformance.pages.timeline import MOST, duration, timeline
 from zaqar_conformance.reading import ReportData
 from zaqar_conformance.report import Verdict
+from zaqar_conformance.verdict import overall, start
 
-VOID = {"meta", "input", "br", "link", "img"}
+VOID = {"meta", "input", "br", "wbr", "link", "img"}
 
 
 class Page(HTMLParser):
@@ -33,12 +34,14 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[tuple[str, str]] = []
         self._open: list[str] = []
+        self._parted = False
         self.feed(text)
         self.close()
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        self._parted = tag == "wbr"
         if tag not in VOID:
             self._open.append(tag)
 
@@ -49,6 +52,9 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        if self._parted:  # in the middle of a word
+            data = self.texts.pop()[1] + data
+            self._parted = False
         self.texts.append((self._open[-1] if self._open else "", data))
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
@@ -89,6 +95,33 @@ def test_every_capability_is_there_declared_and_observed(page: Page, told: Repor
     for each in told["capabilities"]:
         declared = "yes" if each["declared"] else "no"
         assert re.search(rf"{each['name']} {each['kind']} {declared} . {each['verdict']}", page.text)
+
+
+def test_a_capabilitys_name_may_be_parted_after_an_underscore_alone(told: ReportData) -> None:
+    text = report_page(told)
+    assert "<code>AT_<wbr>LEAST_<wbr>ONCE</code>" in text
+    assert breakable("<A_B>") == "&lt;A_<wbr>B&gt;"
+
+
+@pytest.mark.parametrize(
+    ("failures", "said"),
+    [
+        (
+            ["MSG-001", "MSG-002", "MSG-001", None, "CLM-001", "MSG-001"],
+            "3 of 6 failures are about MSG-001: start there.",
+        ),
+        (["MSG-001"] * 5, ""),
+        (["MSG-001", "MSG-002", "MSG-003", None, None, None], ""),
+        ([], ""),
+    ],
+)
+def test_of_many_failures_the_page_says_where_to_start(told: ReportData, failures: list[str | None], said: str) -> None:
+    failed = next(check for check in told["checks"] if check["outcome"] == "failed")
+    checks = [{**failed, "name": f"check_{place}", "requirement": each} for place, each in enumerate(failures)]
+    page = Page(report_page({**told, "checks": checks, "requirements": [], "missing_methods": {}}))
+    assert start(failures) == said
+    assert said in page.text
+    assert ("start there" in page.text) == bool(said)
 
 
 def test_nothing_that_a_driver_says_is_more_than_text(page: Page) -> None:
@@ -285,7 +318,14 @@ def test_a_run_without_a_verdict_says_why(told: ReportData) -> None:
     changes: list[tuple[dict[str, Any], str]] = [
         ({"interrupted": True}, "The run was interrupted"),
         ({"outcomes": {"error": 2}}, "2 checks broke by the suite's or the environment's fault."),
+        ({"outcomes": {"undecided": 1}}, "1 check is undecided, and nothing was decided."),
         ({"outcomes": {}}, "Nothing was run."),
     ]
     for change, said in changes:
         assert said in Page(report_page({**told, "exit_code": 3, **change})).text
+
+
+def test_a_run_that_failed_and_was_interrupted_says_both(told: ReportData) -> None:
+    text = Page(report_page({**told, "exit_code": 1, "interrupted": True})).text
+    assert "2 checks failed, 1 check waits for a method to be written. The run was interrupted;" in text
+    assert "interrupted" not in overall({**told, "exit_code": 1}).sentence

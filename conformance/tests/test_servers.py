@@ -235,3 +235,12 @@ def test_nothing_outlives_the_process_that_started_it(tmp_path: Path, state: str
             owner.send_signal(end)
         owner.wait(20)
         assert wait_until(lambda: not is_alive(pid))
+
+
+def test_what_another_server_answers_does_not_count(tmp_path: Path) -> None:
+    def another_answers(port: int) -> bool:
+        return wait_until(lambda: server.pid is None)
+
+    server = Server(lambda port: [sys.executable, "-S", "-c", "print('in use')"], tmp_path, another_answers)
+    with pytest.raises(ServerError, match="in use\nin use\nin use"):
+        server.start()

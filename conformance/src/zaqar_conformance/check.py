@@ -17,8 +17,8 @@ CheckFunction = Callable[["Env"], None]
 class Check:
     """``requirements``: the numbers it proves. ``destructive``: it needs a server of its own (kills, pauses).
 
-    ``thorough``: it takes long, and is left out where somebody is in a hurry. ``waits``: it does little but wait, by
-    itself and without looking at what belongs to the process, so that others like it may run at the same time.
+    ``thorough``: it takes long, and is left out where somebody is in a hurry. ``waits``: it does little but wait, and
+    neither looks at what belongs to the process nor changes it: others may run at the same time, on other datastores.
     """
 
     name: str

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -16,8 +19,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from zaqar_conformance.arguments import positive
 from zaqar_conformance.check import Check
 from zaqar_conformance.checks import all_checks
+from zaqar_conformance.costs import deep_enough
 from zaqar_conformance.engine import NothingMatches, plan, run
 from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
@@ -39,7 +44,8 @@ exit codes:
   0  all that had to pass passed (what is undecided or not run is reported, and its capability is not proven)
   1  something failed or is not implemented, or an entry of known_failures.toml is out of date
   2  wrong usage
-  3  an error of the suite or its environment, a datastore that does not start, an interruption, or nothing was run
+  3  an error of the suite or its environment, a datastore that does not start or stop, an interruption, or nothing
+     was run or decided
 """
 
 
@@ -73,7 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command: int = arguments.command(console, arguments)
         return command
-    except (BrokenTarget, CannotRun) as error:
+    except CannotRun as error:
+        sys.stderr.write(error.details)
+        _complain(error)
+        return 3
+    except BrokenTarget as error:
         if error.__cause__ is not None and not isinstance(error.__cause__, ZaqarError):
             traceback.print_exception(error.__cause__)
         _complain(error)
@@ -118,9 +128,14 @@ def _parser() -> argparse.ArgumentParser:
         default="default",
         help="quick: leave out what takes long; soak: again and again for --minutes, or until something fails",
     )
-    run_parser.add_argument("--minutes", type=_positive, metavar="N", help="how long --effort soak begins new rounds")
+    run_parser.add_argument("--minutes", type=positive, metavar="N", help="how long --effort soak begins new rounds")
     run_parser.add_argument("--seed", metavar="N", help="make randomised checks choose as in the run that printed N")
-    run_parser.add_argument("--depth", type=_positive, metavar="N", help="how many messages 'many ahead' is")
+    run_parser.add_argument(
+        "--depth",
+        type=_depth,
+        metavar="N",
+        help="how many messages 'many ahead' is; with fewer than the target's own number no cost is proven",
+    )
     run_parser.add_argument(
         "--report", type=Path, metavar="DIR", help="write report.html, report.json and junit.xml there"
     )
@@ -170,12 +185,31 @@ def _run(console: Console, arguments: argparse.Namespace) -> int:
     checks = plan(target, profile=arguments.profile, only=arguments.only)
     if arguments.report:
         _make(arguments.report)  # now, not when all has been run
-    report = _soak(console, arguments, checks) if arguments.effort == "soak" else _run_once(console, arguments, checks)
+    with _ended_by_sigterm():
+        soak = arguments.effort == "soak"
+        report = _soak(console, arguments, checks) if soak else _run_once(console, arguments, checks)
     print_report(console, report)
     if arguments.report:
         _write(arguments.report, report)
         console.print(f"for people: [bold]{escape(str(arguments.report / 'report.html'))}[/]", soft_wrap=True)
+    if "not stopped" in report.environment:
+        sys.stderr.write(report.environment["not stopped"]["traceback"])
+        error = report.environment["not stopped"]["error"]
+        sys.stderr.write(f"zaqar-conformance: the datastore of {report.target} did not stop: {error}\n")
     return report.exit_code
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """While this lasts SIGTERM, with which ``timeout`` and CI end a run, interrupts as Ctrl-C does: it is reported."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run_once(console: Console, arguments: argparse.Namespace, checks: list[Check]) -> Report:
@@ -259,7 +293,8 @@ def _write(directory: Path, report: Report) -> None:
     (directory / "junit.xml").write_text(to_junit(report), "utf-8")
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
+def _depth(text: str) -> int:
+    try:
+        return deep_enough(positive(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

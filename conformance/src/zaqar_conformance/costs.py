@@ -7,8 +7,20 @@ from dataclasses import dataclass
 BOUND = 1.5
 """How many times as much a deep queue may cost as a shallow one."""
 
+SHALLOW = 100
+"""How many messages are ahead on the queue that the others are compared with."""
+
 NOT_COUNTED = "Round trips: not counted"
 """How the note of a check begins that says why not."""
+
+
+def deep_enough(depth: int) -> int:
+    """The depth. Raises ``ValueError`` if there is nothing to compare it with."""
+    if depth <= SHALLOW:
+        raise ValueError(
+            f"{depth} is too few: cost is compared with that of {SHALLOW} messages ahead; take {SHALLOW + 1} at least"
+        )
+    return depth
 
 
 @dataclass(frozen=True, slots=True)

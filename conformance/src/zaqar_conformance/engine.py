@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from queue import SimpleQueue
 from typing import Protocol
 
 from zaqar_conformance import known_failures
@@ -103,24 +105,47 @@ def run(
 
 
 def _perform(
-    session: Session, chosen: Sequence[Check], together: Sequence[Check], at_once: int, progress: Progress | None
-) -> Generator[CheckResult, None, None]:
-    """Run those ``together`` at the same time, ``at_once`` of them, and then the others one after the other."""
-
-    def run_one(check: Check, alone: bool) -> CheckResult:
-        if progress:
-            progress.started(check)
-        return session.run_check(check, alone=alone)
-
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        for done in as_completed([pool.submit(run_one, check, False) for check in together]):
-            yield done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    session: Session, chosen: Sequence[Check], together: Sequence[Check], lanes: int, progress: Progress | None
+) -> Generator[CheckResult]:
+    """Run those ``together`` in so many lanes, and then the others one after the other."""
+    yield from _in_lanes(session, together, lanes, progress)
     for check in chosen:
         if check not in together:
-            yield run_one(check, True)
+            if progress:
+                progress.started(check)
+            yield session.run_check(check)
+
+
+def _in_lanes(
+    session: Session, checks: Sequence[Check], lanes: int, progress: Progress | None
+) -> Generator[CheckResult]:
+    """Run some at the same time: a lane has a datastore of its own, and what it runs does so one after the other."""
+    done: SimpleQueue[CheckResult | Exception] = SimpleQueue()
+    over = threading.Event()
+
+    def run_lane(mine: Sequence[Check]) -> None:
+        try:
+            with session.lane() as run_check:
+                for check in mine:
+                    if over.is_set():
+                        return
+                    if progress:
+                        progress.started(check)
+                    done.put(run_check(check))
+        except Exception as error:
+            done.put(error)
+
+    with ThreadPoolExecutor(lanes) as pool:
+        try:
+            for lane in range(min(lanes, len(checks))):
+                pool.submit(run_lane, checks[lane::lanes])
+            for _ in checks:
+                result = done.get()
+                if isinstance(result, Exception):
+                    raise result
+                yield result
+        finally:
+            over.set()
 
 
 def plan(

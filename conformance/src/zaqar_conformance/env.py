@@ -16,10 +16,14 @@ from zaqar_conformance.processes import ChildProcess, run_processes
 from zaqar_conformance.target import Target
 from zaqar_conformance.turns import short_turns
 from zaqar_core import Capability, Storage, connect, observers
-from zaqar_core.contract import Driver, new_id
+from zaqar_core.contract import Driver, Space, new_id
 from zaqar_core.errors import Unsupported
 
 T = TypeVar("T")
+
+_AT_A_TIME = 1000
+_LONGEST = 60.0
+"""Seconds that emptying a project or a space of records may take."""
 
 
 class Env:
@@ -50,6 +54,7 @@ class Env:
         self._names = 0
         self._lock = threading.Lock()
         self._touched = _Touched()
+        self._spaces: set[Space] = set()
         self.storage = self.connect()
         if not target.disposable:
             observers.register(self._touched)
@@ -63,6 +68,13 @@ class Env:
             name = f"{hint}-{self._names}-{new_id()[:8]}"
             self._touched.queues.add((self.project, name))
             return name
+
+    def space(self, kind: str = "queues", project: str | None = None) -> Space:
+        """Records of a project of this check's own, for those who write them themselves."""
+        space = Space(kind, self.project if project is None else project)
+        with self._lock:
+            self._spaces.add(space)
+        return space
 
     def connect(self, **overrides: Any) -> Storage:
         """Another client of the same backend and project, without metadata cache; closed when the check ends."""
@@ -182,17 +194,54 @@ class Env:
             self._open.close()
 
     def _take_away(self) -> None:
-        """Delete every queue that this process named, and every one of the projects that are this check's own."""
+        """Delete what is in the projects that are this check's own, and every queue that this process named."""
         with connect(self.uri, metadata_ttl=0) as storage:
+            for space in sorted(self._spaces):
+                self._empty_space(storage, space)
             for project, queue in sorted(self._touched.queues):
                 storage.messages.purge(queue, project=project)
                 with suppress(Unsupported):
                     storage.queues.delete(queue, project=project)
             for project in sorted({project for project, _ in self._touched.queues if self.project in project}):
                 with suppress(Unsupported):
-                    while names := [entry.name for entry in storage.queues.list(project=project, limit=1000).items]:
-                        for name in names:
-                            storage.queues.delete(name, project=project)
+                    self._empty_project(storage, project)
+
+    def _empty_space(self, storage: Storage, space: Space) -> None:
+        records = storage.control.records
+        if records is not None:
+            self._empty(
+                f"records of the kind {space.kind!r} in the project {space.project!r}",
+                lambda: [record.key for record in records.scan(space, limit=_AT_A_TIME)],
+                lambda key: records.delete(space, key),
+                storage.control.settle_time,
+            )
+
+    def _empty_project(self, storage: Storage, project: str) -> None:
+        self._empty(
+            f"queues in the project {project!r}",
+            lambda: [entry.name for entry in storage.queues.list(project=project, limit=_AT_A_TIME).items],
+            lambda name: storage.queues.delete(name, project=project),
+            storage.control.settle_time,
+        )
+
+    def _empty(
+        self, what: str, show: Callable[[], list[str]], delete: Callable[[str], object], settle_time: float
+    ) -> None:
+        """Delete what is shown until nothing is, or the same as before; then say so."""
+        before: list[str] = []
+        settled, over = 0.0, time.monotonic() + _LONGEST
+        while names := show():
+            now = time.monotonic()
+            if names != before:
+                before, settled = names, now + settle_time
+            elif now >= settled:
+                break
+            if now >= over:
+                break
+            for name in names:
+                delete(name)
+        if names:
+            self.note(f"left behind: {len(names)} {what}, which stay though they are deleted")
 
 
 class _Touched:

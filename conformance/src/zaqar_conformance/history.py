@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -81,6 +82,21 @@ class History:
         """All operations so far, by start."""
         with self._lock:
             return sorted(self._operations, key=lambda operation: operation.start)
+
+
+def telling(length: int, offending: Sequence[int], most: int) -> list[int]:
+    """Which operations of a history to show, at most so many: what offends and what is nearest; else the last ones."""
+    if length <= most:
+        return list(range(length))
+    if not offending:
+        return list(range(length - most, length))
+    ordered = sorted(offending)
+
+    def distance(index: int) -> int:
+        place = bisect_left(ordered, index)
+        return min(abs(index - each) for each in ordered[max(0, place - 1) : place + 1])
+
+    return sorted(sorted(range(length), key=distance)[:most])
 
 
 def to_lines(operations: Iterable[Operation]) -> str:

@@ -37,8 +37,8 @@ class Outcome(StrEnum):
     PASSED = "passed"
 
 
-RAN = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.UNSUPPORTED}
-"""The outcomes that say something was tried on the driver under test."""
+RAN = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.UNSUPPORTED, Outcome.UNDECIDED}
+"""The outcomes of what was tried to its end: a run without any of them is no pass."""
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
@@ -52,7 +52,8 @@ class Judgement:
     """Why a check ended as it did. ``requirement``: the one broken, where the check said so.
 
     ``method``: what is not implemented. ``details``: the traceback, where the message alone does not explain.
-    ``offending``: where in the history it shows.
+    ``offending``: where in the history it shows. ``foreign``: an error that is none of ``zaqar_core.errors`` left the
+    driver, which no capability, declared or not, allows.
     """
 
     outcome: Outcome
@@ -62,6 +63,7 @@ class Judgement:
     method: str | None = None
     details: str = ""
     offending: tuple[Operation, ...] = ()
+    foreign: bool = False
 
 
 class WorkerFailed(Exception):
@@ -92,7 +94,8 @@ def judge(error: BaseException, suite: str = "") -> Judgement:
         return Judgement(Outcome.NOT_IMPLEMENTED, f"{method} is not implemented", method=method, details=details)
     if not isinstance(error, ZaqarError) and _raised_by_suite(error, suite):
         return Judgement(Outcome.ERROR, f"the check itself broke: {message}", details=details)
-    return Judgement(Outcome.FAILED, f"unexpected {message}", details=details)
+    foreign = not isinstance(error, ZaqarError)
+    return Judgement(Outcome.FAILED, f"unexpected {message}", details=details, foreign=foreign)
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:

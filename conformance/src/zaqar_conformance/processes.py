@@ -142,7 +142,7 @@ class ChildProcess:
         """What its function returned. Raises ``WorkerFailed``, and ``Violation`` (FAI-002) after the deadline."""
         while frame := self._done or self._next(deadline):
             if "done" in frame:
-                return WorkerResult(frame["done"], _operations(frame))
+                return WorkerResult(frame["done"], _operations(frame["operations"]))
             if "said" not in frame:
                 break
         raise self._failed(frame)
@@ -209,11 +209,13 @@ class ChildProcess:
             return WorkerFailed(Judgement(Outcome.ERROR, message))
         failed = frame["failed"]
         message = f"in worker process {self.index}: {failed['message']}"
-        operations = tuple(_operations(frame))
+        operations = tuple(_operations(frame["operations"]))
         if failed["requirement"] is not None:
-            return Violation(failed["requirement"], message, operations)
+            found = _operations(failed["offending"])
+            return Violation(failed["requirement"], message, operations, [each for each in operations if each in found])
         outcome = Outcome(failed["outcome"])
-        return WorkerFailed(Judgement(outcome, message, None, operations, failed["method"], failed["details"]))
+        method, details, foreign = failed["method"], failed["details"], failed["foreign"]
+        return WorkerFailed(Judgement(outcome, message, None, operations, method, details, foreign=foreign))
 
     def _stderr(self, most: int = 4000) -> str:
         # Without seeking: the worker writes at the position that both sides share.
@@ -243,5 +245,5 @@ def run_processes(
         return [child.result(deadline) for child in children]
 
 
-def _operations(frame: Mapping[str, Any]) -> list[Operation]:
-    return [Operation(**fields) for fields in frame["operations"]]
+def _operations(frames: Sequence[Mapping[str, Any]]) -> list[Operation]:
+    return [Operation(**fields) for fields in frames]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
@@ -109,7 +108,7 @@ class Proxy:
             with self._lock:
                 self._links = [each for each in self._links if each.open]
                 self._links.append(link)
-            link.start()
+                link.start()  # before anybody sees it in the list
 
     def _connect(self, client: socket.socket) -> tuple[socket.socket, socket.socket]:
         """The client's connection, as it is to be used, and one to the server."""
@@ -189,7 +188,7 @@ class _Link:
     def _replies(self, server: socket.socket) -> None:
         while part := server.recv(_CHUNK):
             if self._proxy._delay:
-                time.sleep(self._proxy._delay)
+                self._proxy._stop.wait(self._proxy._delay)
             if self._cut is Cut.AFTER_REQUEST:
                 return
             if self._cut is Cut.INSIDE_REPLY:

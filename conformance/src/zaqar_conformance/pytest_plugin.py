@@ -1,11 +1,13 @@
 """``pytest --zaqar-conformance TARGET``: each check as a test item. Installed but unasked it does nothing.
 
 The items hang below ``zaqar-conformance/TARGET``; ``-k`` chooses among them. What cannot pass or fail (unsupported, not
-run, undecided) is skipped with its reason; a known failure is an expected one, and fails when it passes.
+run, undecided) is skipped with its reason; a known failure is an expected one, and a failure once it does
+not fail any more.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what to check of it (full)",
     )
     group.addoption("--zaqar-conformance-seed", metavar="N", help="make randomised checks choose as with this seed")
-    group.addoption("--zaqar-conformance-depth", type=int, metavar="N", help="how many messages 'many ahead' is")
+    group.addoption("--zaqar-conformance-depth", type=_depth, metavar="N", help="how many messages 'many ahead' is")
+
+
+def _depth(text: str) -> int:
+    from zaqar_conformance.costs import deep_enough
+
+    try:
+        return deep_enough(int(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 @pytest.hookimpl(tryfirst=True)  # so that what others select and sort includes these items
@@ -103,17 +114,19 @@ class Suite:
         return self._session.run_check(check)
 
     def expected_to_fail(self, check: Check) -> KnownFailure | None:
-        """The known failure that is about this check alone, so that a pass of the check makes it out of date."""
+        """The known failure that is about this check alone, so that the check makes it out of date by not failing."""
         for entry in self.known:
             if entry.covers(check) and sum(entry.covers(other) for other in self.checks) == 1:
                 return entry
         return None
 
     def close(self) -> None:
-        """Stop the target."""
-        if self._session is not None:
-            self._session.__exit__(None, None, None)
-            self._session = None
+        """Stop the target. Raises ``RuntimeError`` if it does not."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.__exit__(None, None, None)
+            if "not stopped" in session.environment:
+                raise RuntimeError(f"the target did not stop:\n{session.environment['not stopped']['traceback']}")
 
 
 class _Target(pytest.Collector):
@@ -135,6 +148,7 @@ class CheckItem(pytest.Item):
 
     def runtest(self) -> None:
         from zaqar_conformance.outcomes import Outcome
+        from zaqar_conformance.scoring import NOT_FAILING
 
         result = self._suite.run(self._check)
         for note in result.notes:
@@ -146,15 +160,19 @@ class CheckItem(pytest.Item):
             pytest.xfail(result.message)
         if result.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED, Outcome.ERROR):
             raise CheckFailed(result)
+        entry = self._suite.expected_to_fail(self._check)
+        if entry is not None and result.outcome in NOT_FAILING:
+            pytest.fail(f"[XPASS(strict)] take it out of {self._suite.target.known_failures}: {entry}", pytrace=False)
         if result.outcome is not Outcome.PASSED:
             pytest.skip(f"{result.outcome}: {result.message or 'it passed, but is not declared'}")
-        entry = self._suite.expected_to_fail(self._check)
-        if entry is not None:
-            pytest.fail(f"[XPASS(strict)] take it out of {self._suite.target.known_failures}: {entry}", pytrace=False)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        from zaqar_conformance.session import CannotRun
+
         if isinstance(excinfo.value, CheckFailed):
             return str(excinfo.value)
+        if isinstance(excinfo.value, CannotRun):
+            return f"{excinfo.value.details}CannotRun: {excinfo.value}"  # what it is chained to may hold secrets
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[str, None, str]:

@@ -10,12 +10,15 @@ from enum import StrEnum
 from typing import Any
 
 from zaqar_conformance.costs import Cost
-from zaqar_conformance.history import Operation
+from zaqar_conformance.history import Operation, telling
 from zaqar_conformance.outcomes import RAN, Outcome, writing_order
 
 SCHEMA_VERSION = 2
 HISTORY_LIMIT = 500
-"""How many operations of a history the JSON report holds; ``history_length`` says how many there were."""
+"""How many operations of a history the JSON report holds: those that offend and what is nearest to them, or the last.
+
+``history_length`` says how many there were.
+"""
 
 
 class Verdict(StrEnum):
@@ -54,6 +57,11 @@ class CheckResult:
     offending: tuple[int, ...] = ()
     costs: tuple[Cost, ...] = ()
     reproduce: str = ""
+
+    @property
+    def blamed(self) -> tuple[str, ...]:
+        """What a failure is about: the requirement that was broken, or, where that is not known, all that it names."""
+        return (self.requirement,) if self.requirement else self.requirements
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +130,16 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: all that had to pass passed. 1: something failed. 3: an error, an interruption, or nothing was run."""
-        musts = {requirement.id for requirement in self.requirements if requirement.level == "MUST"}
-        broken = (Outcome.FAILED, Outcome.NOT_IMPLEMENTED)
-        if any(check.outcome in broken and musts.intersection(check.requirements) for check in self.checks):
+        """0: all that had to pass passed. 1: something failed. 3: an error, an interruption, or nothing was decided."""
+        shoulds = {requirement.id for requirement in self.requirements if requirement.level == "SHOULD"}
+        broken = [check for check in self.checks if check.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED)]
+        if not all(shoulds.issuperset(check.blamed) for check in broken):
             return 1
         if self.stale_known_failures:
             return 1
         ran = any(check.outcome in RAN for check in self.checks)
         errors = any(check.outcome is Outcome.ERROR for check in self.checks)
-        return 3 if errors or self.interrupted or not ran else 0
+        return 3 if errors or self.interrupted or "not stopped" in self.environment or not ran else 0
 
     def to_json(self) -> str:
         """The report as JSON, as ``report.schema.json`` describes it."""
@@ -142,6 +150,7 @@ class Report:
         }
         for check in data["checks"]:
             check["history_length"] = len(check["history"])
-            check["history"] = check["history"][:HISTORY_LIMIT]
-            check["offending"] = [index for index in check["offending"] if index < HISTORY_LIMIT]
+            kept = telling(len(check["history"]), check["offending"], HISTORY_LIMIT)
+            check["history"] = [check["history"][index] for index in kept]
+            check["offending"] = [place for place, index in enumerate(kept) if index in check["offending"]]
         return json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +69,20 @@ def add_report_commands(commands: Commands) -> None:
 
 def write(path: Path, text: str) -> None:
     """Write a file. Raises ``CannotWrite``."""
-    try:
+    with _explained(path):
         path.write_text(text, "utf-8")
+
+
+def demand_writable(path: Path) -> None:
+    """Make the file if it is not there, and leave it as it is if it is. Raises ``CannotWrite``."""
+    with _explained(path):
+        path.open("a").close()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise CannotWrite(f"{path} cannot be written ({error.strerror}); name another file") from error
 

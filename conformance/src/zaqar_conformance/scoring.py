@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from zaqar_conformance.check import Check
@@ -11,6 +12,9 @@ from zaqar_conformance.outcomes import Judgement, Outcome, worst
 from zaqar_conformance.report import CapabilityResult, CheckResult, RequirementResult, Verdict
 from zaqar_conformance.requirements import Contract, Requirement, load
 from zaqar_core import Capability
+
+NOT_FAILING = frozenset({Outcome.PASSED, Outcome.OBSERVED, Outcome.UNSUPPORTED})
+"""The outcomes with which a known failure is out of date."""
 
 
 def features(check: Check) -> frozenset[Capability]:
@@ -22,14 +26,14 @@ def bound(check: Check, judgement: Judgement, declared: frozenset[Capability]) -
     """What the judgement means for a driver that declares no more than ``declared``.
 
     A guarantee that is not declared cannot be broken, only observed. Where a check says which requirement it saw
-    broken, that one's guarantee counts, else those of all that it names. A missing method is missing either
-    way.
+    broken, that one's guarantee counts, whether or not the check names it; else those of all that it names. No
+    guarantee allows a driver to let out errors that are not the contract's. A missing method is missing either way.
     """
-    named = [requirement for requirement in _of(check) if requirement.id == judgement.requirement] or _of(check)
-    open_guarantees = {requirement.guarantee for requirement in named if requirement.guarantee} - declared
     if judgement.outcome is Outcome.PASSED:
-        promised = {requirement.guarantee for requirement in _of(check) if requirement.guarantee} <= declared
-        return judgement if promised else replace(judgement, outcome=Outcome.OBSERVED)
+        return judgement if _guarantees(_of(check)) <= declared else replace(judgement, outcome=Outcome.OBSERVED)
+    blamed = load().requirements.get(judgement.requirement) if judgement.requirement else None
+    concerned = [blamed] if blamed else [] if judgement.requirement or judgement.foreign else _of(check)
+    open_guarantees = _guarantees(concerned) - declared
     if open_guarantees and judgement.outcome in (Outcome.FAILED, Outcome.UNDECIDED):
         message = f"{', '.join(sorted(open_guarantees))} is not declared (seen: {judgement.message})"
         return Judgement(Outcome.UNSUPPORTED, message)
@@ -37,7 +41,7 @@ def bound(check: Check, judgement: Judgement, declared: frozenset[Capability]) -
 
 
 def stale(known: Sequence[KnownFailure], checks: Sequence[Check], results: Sequence[CheckResult]) -> list[str]:
-    """The entries that match nothing, or whose checks were all run and passed."""
+    """The entries that match nothing, or whose checks were all run, and none of them fails or leaves it open."""
     outcomes = {result.name: result.outcome for result in results}
     found = []
     for entry in known:
@@ -45,21 +49,37 @@ def stale(known: Sequence[KnownFailure], checks: Sequence[Check], results: Seque
         mine = [outcomes[check.name] for check in covered if check.name in outcomes]
         if not covered:
             found.append(f"{entry} (no check is or names it)")
-        elif len(mine) == len(covered) and set(mine) == {Outcome.PASSED}:
-            found.append(f"{entry} (it passes)")
+        elif len(mine) == len(covered) and NOT_FAILING.issuperset(mine):
+            seen = ", ".join(outcome for outcome in Outcome if outcome in mine)
+            found.append(f"{entry} (nothing of it fails: {seen})")
     return found
+
+
+def said_of(numbers: AbstractSet[str], result: CheckResult) -> Outcome | None:
+    """What the result says of these requirements; None: nothing.
+
+    A check that saw one requirement broken says so of that one, even if it does not name it. It ended there: of the
+    others that it names it says no more than if it had not run.
+    """
+    blamed = result.requirement if result.outcome in (Outcome.FAILED, Outcome.KNOWN_FAILURE) else None
+    if blamed in numbers:
+        return result.outcome
+    if numbers.isdisjoint(result.requirements):
+        return None
+    return Outcome.NOT_RUN if blamed else result.outcome
 
 
 def requirement_results(
     requirements: Iterable[Requirement], chosen: Sequence[Check], results: Sequence[CheckResult], only: Sequence[str]
 ) -> tuple[RequirementResult, ...]:
-    """What became of each requirement; of those that the chosen checks name, if a part of the checks was asked for."""
+    """What became of each requirement; if a part of the checks was asked for, of those that they name or saw broken."""
     found = []
     for requirement in requirements:
-        names = tuple(check.name for check in chosen if requirement.id in check.requirements)
+        said = {result.name: said_of({requirement.id}, result) for result in results}
+        names = tuple(check.name for check in chosen if requirement.id in check.requirements or said.get(check.name))
         if only and not names:
             continue
-        outcomes = [result.outcome for result in results if result.name in names]
+        outcomes = [outcome for outcome in said.values() if outcome is not None]
         telling = [outcome for outcome in outcomes if outcome is not Outcome.UNSUPPORTED] or outcomes
         found.append(
             RequirementResult(
@@ -87,7 +107,7 @@ def capability_results(
     found = []
     for capability in Capability:
         numbers = {requirement.id for requirement in requirements.values() if requirement.capability is capability}
-        outcomes = {result.outcome for result in results if numbers.intersection(result.requirements)}
+        outcomes = {outcome for result in results if (outcome := said_of(numbers, result)) is not None}
         if {check.name for check in checks if numbers.intersection(check.requirements)} - ran:
             outcomes.add(Outcome.NOT_RUN)
         verdict = _declared_verdict(outcomes) if capability in declared else _undeclared_verdict(outcomes)
@@ -120,6 +140,10 @@ def _declared_verdict(outcomes: set[Outcome]) -> Verdict:
 
 def _undeclared_verdict(outcomes: set[Outcome]) -> Verdict:
     return Verdict.OBSERVED if outcomes and outcomes <= {Outcome.OBSERVED, Outcome.PASSED} else Verdict.NOT_DECLARED
+
+
+def _guarantees(requirements: Iterable[Requirement]) -> set[Capability]:
+    return {requirement.guarantee for requirement in requirements if requirement.guarantee}
 
 
 def _of(check: Check) -> list[Requirement]:

@@ -146,7 +146,7 @@ class Server:
         deadline = time.monotonic() + START_LIMIT
         while process.poll() is None and time.monotonic() < deadline:
             try:
-                if self._answers(self.port):
+                if self._answers(self.port) and process.poll() is None:  # or another answered, which has the port
                     return True
             except OSError:
                 pass

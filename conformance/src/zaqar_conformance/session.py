@@ -12,9 +12,10 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from typing import Any, Self
 from zaqar_conformance.check import Check
 from zaqar_conformance.costs import Cost
 from zaqar_conformance.env import Env
+from zaqar_conformance.hiding import Secrets
 from zaqar_conformance.history import Operation
 from zaqar_conformance.known_failures import KnownFailure
 from zaqar_conformance.outcomes import Judgement, Outcome, is_suite, judge
@@ -30,18 +32,25 @@ from zaqar_conformance.report import CheckResult
 from zaqar_conformance.scoring import bound, features
 from zaqar_conformance.target import Target
 from zaqar_core import Capability, connect
-from zaqar_core.errors import StorageUnavailable
-from zaqar_core.uri import Uri
+from zaqar_core.errors import StorageUnavailable, ZaqarError
 
 
 class CannotRun(Exception):
-    """The datastore does not start, or cannot be connected to; the cause is chained."""
+    """The datastore does not start, or cannot be connected to; the cause is chained, secrets and all.
+
+    ``details``: the traceback of a cause that does not explain itself, without secrets.
+    """
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class Session:
     """A running target on which checks are run, each by itself. Leaving the context stops it.
 
-    Raises ``CannotRun`` if the datastore does not start or cannot be connected to.
+    Raises ``CannotRun`` if the datastore does not start or cannot be connected to. If it does not stop,
+    ``environment`` says so: ``not stopped``, with ``error`` and ``traceback``.
     """
 
     def __init__(
@@ -67,35 +76,64 @@ class Session:
         self._server = _Server(target)
 
     def __enter__(self) -> Self:
-        try:
-            self._server.start()
-            self._look()
-        except BaseException as error:
-            self._server.stop()
-            if not isinstance(error, Exception):
-                raise
-            seen = self._server.hide(f"{type(error).__name__}: {error}")
-            raise CannotRun(f"the datastore of {self._target.name} cannot be used: {seen}") from error
+        self._start(self._server, self._look)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.stop()
+        self._stop(self._server)
 
-    def run_check(self, check: Check, *, alone: bool = True) -> CheckResult:
-        """Run one check and judge it; raises nothing but ``KeyboardInterrupt``.
+    def run_check(self, check: Check) -> CheckResult:
+        """Run one check and judge it, while nothing else runs; raises nothing but ``KeyboardInterrupt``."""
+        return self._run_check(check, self._server, alone=True)
 
-        ``alone``: nothing else runs meanwhile, so that threads that are there afterwards are this check's.
-        """
+    @contextmanager
+    def lane(self) -> Iterator[Callable[[Check], CheckResult]]:
+        """What does the same beside other lanes, on another datastore of the kind. Raises ``CannotRun``."""
+        server = _Server(self._target.fresh())
+        self._start(server)
+        try:
+            yield partial(self._run_check, server=server, alone=False)
+        finally:
+            self._stop(server)
+
+    def _start(self, server: _Server, look: Callable[[], None] = lambda: None) -> None:
+        """Start it and look at it; if that fails, it is stopped."""
+        try:
+            server.start()
+            look()
+        except BaseException as error:
+            try:
+                server.stop()
+            except Exception as raised:
+                error.add_note(f"Nor could it be stopped: {type(raised).__name__}: {raised}")
+            if not isinstance(error, Exception):
+                raise
+            seen = server.secrets.hide(f"{type(error).__name__}: {error}")
+            details = "" if isinstance(error, ZaqarError) else server.secrets.hide_in_traceback(error)
+            raise CannotRun(f"the datastore of {self._target.name} cannot be used: {seen}", details) from error
+
+    def _stop(self, server: _Server) -> None:
+        """Stop it. What was found is worth more than that it cannot be: an error of the run, not of what it found."""
+        try:
+            server.stop()
+        except Exception as raised:
+            self.environment["not stopped"] = {
+                "error": server.secrets.hide(f"{type(raised).__name__}: {raised}"),
+                "traceback": server.secrets.hide_in_traceback(raised),
+            }
+
+    def _run_check(self, check: Check, server: _Server, alone: bool) -> CheckResult:
         begin = time.monotonic()
-        trial = self._try(check, alone)
+        trial = self._try(check, server, alone)
         judgement = bound(check, trial.judgement, self.capabilities)
         for entry in self._known:
             if entry.covers(check) and judgement.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED):
                 message = f"{entry.reason} (seen: {judgement.message})"
                 judgement = replace(judgement, outcome=Outcome.KNOWN_FAILURE, message=message, method=None)
-        hide = self._server.hide
+        secrets = server.secrets
+        hide = secrets.hide
         return CheckResult(
             name=check.name,
             summary=check.summary,
@@ -107,7 +145,7 @@ class Session:
             method=judgement.method,
             details=hide(judgement.details),
             notes=tuple(hide(note) for note in trial.notes),
-            history=judgement.history,
+            history=tuple(secrets.hide_in_operation(each) for each in judgement.history),
             offending=_where(judgement.offending, judgement.history),
             costs=tuple(trial.costs),
             reproduce=self.command(f"--only={check.name}"),
@@ -117,15 +155,15 @@ class Session:
         """The command line that runs this again."""
         return shlex.join(["zaqar-conformance", "run", *self._arguments, *options, f"--seed={self.seed}"])
 
-    def _try(self, check: Check, alone: bool) -> _Trial:
+    def _try(self, check: Check, server: _Server, alone: bool) -> _Trial:
         missing = features(check) - self.capabilities
         if missing:
             return _Trial(Judgement(Outcome.UNSUPPORTED, f"{', '.join(sorted(missing))} is not declared"))
         if self._quick and check.thorough:
             return _Trial(Judgement(Outcome.NOT_RUN, "it takes long, and --effort quick was asked for"))
         if not check.destructive:
-            trial = self._guarded(check, self._server, alone)
-            if trial.judgement.outcome is Outcome.FAILED and not self._server.answers():
+            trial = self._guarded(check, server, alone)
+            if trial.judgement.outcome is Outcome.FAILED and not server.answers():
                 # The failure says nothing about this check once the datastore itself is gone.
                 message = f"the datastore does not answer any more; the check saw: {trial.judgement.message}"
                 return replace(trial, judgement=replace(trial.judgement, outcome=Outcome.ERROR, message=message))
@@ -133,7 +171,7 @@ class Session:
         if not self._target.disposable:
             reason = "it hurts its datastore, and one given by its URI is never hurt; name a target instead"
             return _Trial(Judgement(Outcome.NOT_RUN, reason))
-        server = _Server(self._target.fresh())
+        server = _Server(self._target.fresh())  # which the check may hurt
         try:
             try:
                 server.start()
@@ -145,7 +183,10 @@ class Session:
             return _Trial(Judgement(Outcome.ERROR, f"the server of its own failed: {error}", details=details))
 
     def _guarded(self, check: Check, server: _Server, alone: bool) -> _Trial:
-        """Run the check in a thread, which is given up when the target's ``check_limit`` is over."""
+        """Run the check in a thread, which is given up when the target's ``check_limit`` is over.
+
+        ``alone``: nothing else runs meanwhile, so that threads that are there afterwards are this check's.
+        """
         before = set(threading.enumerate())
         trial = _Trial(Judgement(Outcome.PASSED))
 
@@ -193,7 +234,7 @@ class Session:
             "system": platform.platform(),
             "processors": os.cpu_count(),
             "distributions": _versions(),
-            "health": health,
+            "health": self._server.secrets.hide_within(health),
         }
 
 
@@ -213,14 +254,12 @@ class _Server:
         self.target = target
         self.uri = ""
         self._workspace: Path | None = None
-        self._secrets: list[str] = []
+        self.secrets = Secrets()
 
     def start(self) -> None:
         self._workspace = Path(tempfile.mkdtemp(prefix="zaqar-conformance-"))
         self.uri = self.target.start(self._workspace)
-        uri = Uri.parse(self.uri)
-        hidden = [value for name, value in uri.options.items() if f"{name}=***" in str(uri)]
-        self._secrets = [secret for secret in (uri.password, *hidden) if secret]
+        self.secrets = Secrets(self.uri, *filter(None, [self.target.control]))
 
     def stop(self) -> None:
         try:
@@ -238,12 +277,6 @@ class _Server:
             return False
         except Exception:
             return True
-
-    def hide(self, text: str) -> str:
-        """The text without the secrets of the URI."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
 
 
 def _where(some: Sequence[Operation], history: Sequence[Operation]) -> tuple[int, ...]:

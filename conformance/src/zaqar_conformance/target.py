@@ -46,8 +46,8 @@ class Target(ABC):
     """A check that takes longer, in seconds, is given up; many at once within it may take a tenth of that."""
     call_timeout: ClassVar[float] = 10.0
     """The ``timeout`` that checks connect with, in seconds."""
-    at_once: ClassVar[int] = 8
-    """So many of the checks that do little but wait run at the same time; fewer where that slows each call down."""
+    at_once: ClassVar[int] = 4
+    """So many of the checks that do little but wait run at the same time, each on a datastore of its own."""
     known_failures: ClassVar[Path | None] = None
     """The ``known_failures.toml`` of the driver, if something is known to fail."""
     control: str | None = None
@@ -239,10 +239,21 @@ def target_names() -> list[str]:
 
 
 def _import(path: str) -> Any:
-    module, colon, name = path.partition(":")
-    if not colon:
+    module, _, name = path.partition(":")
+    if not (module and name):
         raise UnknownTarget(f"{path!r} is no target; write package.module:Class")
-    return getattr(import_module(module), name)
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and what it imports is not
+        hint = "is it installed, is its folder on PYTHONPATH?"
+        raise UnknownTarget(f"there is no module {error.name} for the target {path}; {hint}") from None
+    if not hasattr(found, name):
+        close = difflib.get_close_matches(name, vars(found), n=1)
+        hint = f"did you mean {module}:{close[0]}?" if close else "write package.module:Class"
+        raise UnknownTarget(f"the module {module} has no {name!r}; {hint}")
+    return getattr(found, name)
 
 
 def _make(text: str, load: Any) -> Target:

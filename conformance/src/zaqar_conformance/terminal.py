@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict
 from types import TracebackType
 from typing import Self
 
@@ -12,11 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from zaqar_conformance.check import Check
-from zaqar_conformance.history import Operation, to_lines
+from zaqar_conformance.history import telling
 from zaqar_conformance.outcomes import Outcome
-from zaqar_conformance.report import CheckResult, Report, Verdict
+from zaqar_conformance.pages.timeline import timeline
+from zaqar_conformance.report import HISTORY_LIMIT, CheckResult, Report, Verdict
 from zaqar_conformance.requirements import Contract, load
 from zaqar_conformance.scoring import advice
+from zaqar_conformance.verdict import start
 
 COLORS = {
     Outcome.ERROR: "magenta",
@@ -78,6 +82,9 @@ def print_report(console: Console, report: Report) -> None:
         console.print(capabilities)
     _print_notes(console, report)
     _print_missing(console, report)
+    begin = start([result.requirement for result in report.checks if result.outcome is Outcome.FAILED])
+    if begin:
+        console.print(f"\n[bold]{begin}[/]")
     for result in report.failures():
         print_failure(console, result, contract)
     for entry in report.stale_known_failures:
@@ -95,14 +102,15 @@ def print_failure(console: Console, result: CheckResult, contract: Contract) -> 
     """What one check saw, the requirement it broke, what to do, and how to see it again."""
     console.rule(f"{_colored(result.outcome)} {result.name}", align="left")
     console.print(f"  checks that: {escape(result.summary)}", soft_wrap=True)
-    for number in [result.requirement] if result.requirement else result.requirements:
+    for number in result.blamed:
         requirement = contract.requirements.get(number)
         text = requirement.text if requirement else "(no such requirement)"
         console.print(f"  [bold]{number}[/] {escape(text)}", soft_wrap=True)
     console.print(f"  seen: {escape(result.message)}", soft_wrap=True)
     if result.history:
-        console.print(f"  history ({len(result.history)} operations; all are in the report):")
-        console.print(escape(_telling_lines(result.history, result.offending)), soft_wrap=True)
+        total, kept = len(result.history), min(len(result.history), HISTORY_LIMIT)
+        console.print(f"  history ({total} operations; {'all' if kept == total else kept} are in the report):")
+        console.print(escape("\n".join(_telling_lines(result))), soft_wrap=True)
     if result.details:
         console.print(escape(result.details.rstrip()), soft_wrap=True)
     console.print(f"  to do: {advice(result.outcome, result.requirement, contract)}", soft_wrap=True)
@@ -158,13 +166,25 @@ def _print_missing(console: Console, report: Report) -> None:
         console.print(f"  {method} ({waiting} for it; next: {escape(first.reproduce)})", soft_wrap=True)
 
 
-def _telling_lines(history: tuple[Operation, ...], offending: tuple[int, ...]) -> str:
-    """The operations that cannot all be right, marked, and the first of the others."""
-    others = [index for index in range(len(history)) if index not in offending]
-    shown = sorted([*offending, *others][:_HISTORY_LINES])
-    lines = to_lines(history[index] for index in shown).splitlines()
-    marked = zip(shown, lines, strict=True)
-    return "\n".join(f"  {'>' if index in offending else ' '} {line[:300]}" for index, line in marked)
+def _telling_lines(result: CheckResult) -> Iterator[str]:
+    """The operations that cannot all be right, marked, and what is nearest to them; with short names, as on the page.
+
+    What a call gave is what proves a fault, so that it is not cut for the sake of long arguments.
+    """
+    shown = telling(len(result.history), result.offending, _HISTORY_LINES)
+    offending = [place for place, index in enumerate(shown) if index in result.offending]
+    drawn = timeline([asdict(result.history[index]) for index in shown], offending, len(result.history))
+    for index, row in zip(shown, drawn.rows if drawn else (), strict=True):
+        gave = row.result if row.outcome == "ok" else row.outcome
+        sign, call = ">" if row.offending else " ", _cut(row.call, 120)
+        yield f"  {sign} {index + 1}. {row.client} {row.start} {call} took {row.length}: {_cut(gave or 'done', 300)}"
+    for short, long in drawn.names if drawn else ():
+        if long in result.message:
+            yield f"    {short} is {long}"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _section(requirements: tuple[str, ...]) -> str:

@@ -66,6 +66,8 @@ def main() -> None:
             "requirement": judgement.requirement,
             "method": judgement.method,
             "details": judgement.details,
+            "foreign": judgement.foreign,
+            "offending": [asdict(operation) for operation in judgement.offending],
         }
         reply(failed=failed, operations=[asdict(operation) for operation in recorded])
     finally:

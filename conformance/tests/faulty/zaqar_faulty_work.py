@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from zaqar_conformance.check import ensure
+from zaqar_conformance.check import Violation
 from zaqar_conformance.processes import ChildProcess, Worker
 from zaqar_core import NewMessage
 
@@ -32,7 +32,12 @@ def say(worker: Worker, count: int) -> int:
 
 
 def violate(worker: Worker) -> None:
-    ensure(worker.index != 1, "MSG-001", "seen in a worker")
+    if worker.index == 1:
+        for number in range(3):
+            with worker.history.call(worker.name, "messages.post", "queue", count=number) as call:
+                call.result = []
+        history = worker.history.operations
+        raise Violation("MSG-001", "seen in a worker", history, history[1:2])
 
 
 def break_check(worker: Worker) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from zaqar_conformance.check import ensure, ensure_equal
 from zaqar_conformance.checks._clients import at_slots, in_threads
 from zaqar_conformance.checks._control import LESSER, PLAIN, entry_of, pages
+from zaqar_conformance.checks._relay import relayed
 from zaqar_conformance.env import Env
 from zaqar_conformance.processes import Worker
 from zaqar_core import Capability, Storage
@@ -34,6 +35,7 @@ _SLOT = 0.025
 """Seconds between two moments at which clients meet."""
 _WIDE_SLOT = 0.05
 """The same where what they do takes several calls."""
+_APART = 0.002
 _REST = 0.004
 """Seconds, at most, by which some then come later than others."""
 _LONG_SLOT = 0.1
@@ -76,8 +78,22 @@ def race(worker: Worker, **arguments: Any) -> list[list[Any]]:
 
 def _race(storage: Storage, index: int, names: list[str], what: str, pools: list[str], flavor: str = "") -> list[Any]:
     told: list[Any] = [None] * len(names)
+    period = _LONG_SLOT if what == "pools.create" else _WIDE_SLOT
+
+    met, apart = False, 0.0
+
+    def meet(step: str, moment: str) -> None:
+        """Come together half a period on, when all have looked, and write at once, or one well after the other."""
+        nonlocal met
+        if (step, moment) == ("records.insert", "before") and not met:
+            met = True
+            at_slots(1, period / 2, lambda _: time.sleep(index * apart))
+
+    storage = relayed(storage, storage, [], meet)
 
     def call(number: int) -> None:
+        nonlocal met, apart
+        met, apart = False, _APART * (number % 2)
         name = names[number]
         match what:
             case "pools.create":
@@ -89,7 +105,7 @@ def _race(storage: Storage, index: int, names: list[str], what: str, pools: list
                     name, subscriber="https://example.org", options={"of": index}
                 )
 
-    at_slots(len(names), _LONG_SLOT if what == "pools.create" else _SLOT, call)
+    at_slots(len(names), period, call)
     return told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 from zaqar_core import Capability, Codec, Limits, Storage, Uri
@@ -13,7 +14,10 @@ from zaqar_core.contract import (
     EncodedMessage,
     MessageController,
     QueueKey,
+    Record,
+    RecordStore,
     Refusal,
+    Space,
     StoredClaim,
     StoredMessage,
     StoredPage,
@@ -21,7 +25,7 @@ from zaqar_core.contract import (
 from zaqar_core.models import QueueStats
 
 Watch = Callable[[str, str], None]
-"""Is called with "messages.post" and "before" or "after", for each of the calls that move a dead letter."""
+"""Is called with "messages.post" and "before" or "after": for each call that moves a dead letter or writes a record."""
 
 
 class Relay(Driver):
@@ -33,7 +37,7 @@ class Relay(Driver):
     def __init__(self, first: Driver, second: Driver, elsewhere: Sequence[str], watch: Watch) -> None:
         self._first = first
         self._second = second
-        self.records = first.records
+        self.records = first.records and _Records(first.records, watch)
         self.messages = _Messages(first, second, elsewhere, watch)
         self.claims = _Claims(first, second, elsewhere, watch)
 
@@ -70,22 +74,29 @@ def relayed(first: Storage, second: Storage, elsewhere: Sequence[str], watch: Wa
     )
 
 
-class _Of:
-    """Which driver a queue lives in, and the steps that are watched."""
+class _Watched:
+    """The steps that are watched."""
 
-    def __init__(self, first: Driver, second: Driver, elsewhere: Sequence[str], watch: Watch) -> None:
-        self._drivers = (first, second)
-        self._elsewhere = frozenset(elsewhere)
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
-
-    def _driver(self, queue: QueueKey) -> Driver:
-        return self._drivers[queue.name in self._elsewhere]
 
     def _step(self, name: str, call: Callable[[], Any]) -> Any:
         self._watch(name, "before")
         answer = call()
         self._watch(name, "after")
         return answer
+
+
+class _Of(_Watched):
+    """Which driver a queue lives in."""
+
+    def __init__(self, first: Driver, second: Driver, elsewhere: Sequence[str], watch: Watch) -> None:
+        super().__init__(watch)
+        self._drivers = (first, second)
+        self._elsewhere = frozenset(elsewhere)
+
+    def _driver(self, queue: QueueKey) -> Driver:
+        return self._drivers[queue.name in self._elsewhere]
 
 
 class _Messages(_Of, MessageController):
@@ -145,3 +156,32 @@ class _Claims(_Of, ClaimController):
         self, queue: QueueKey, claim_id: str, *, message_ids: Sequence[str] | None = None, delay: float = 0.0
     ) -> None:
         self._of(queue).release(queue, claim_id, message_ids=message_ids, delay=delay)
+
+
+class _Records(_Watched, RecordStore):
+    def __init__(self, records: RecordStore, watch: Watch) -> None:
+        super().__init__(watch)
+        self._records = records
+
+    def get(self, space: Space, key: str) -> Record | None:
+        return self._records.get(space, key)
+
+    def insert(self, space: Space, key: str, value: bytes, *, nonce: str, ttl: float | None = None) -> str | None:
+        insert = partial(self._records.insert, space, key, value, nonce=nonce, ttl=ttl)
+        version: str | None = self._step("records.insert", insert)
+        return version
+
+    def replace(self, space: Space, key: str, value: bytes, *, version: str, nonce: str) -> str | None:
+        replace = partial(self._records.replace, space, key, value, version=version, nonce=nonce)
+        new: str | None = self._step("records.replace", replace)
+        return new
+
+    def delete(self, space: Space, key: str, *, version: str | None = None) -> bool:
+        deleted: bool = self._step("records.delete", partial(self._records.delete, space, key, version=version))
+        return deleted
+
+    def scan(self, space: Space, **options: Any) -> Sequence[Record]:
+        return self._records.scan(space, **options)
+
+    def count(self, space: Space, *, prefix: str = "") -> int:
+        return self._records.count(space, prefix=prefix)

@@ -37,6 +37,8 @@ from zaqar_core.contract import RecordStore, Space, new_id
 from zaqar_core.errors import ClaimDoesNotExist, NotPermitted
 
 _HERE = "zaqar_conformance.checks.concurrency"
+_CONTESTED = "conformance"
+"""The kind of the records that many write."""
 _PERIOD = 0.02
 """Seconds between two moments at which processes meet."""
 _LIFE = 0.2
@@ -485,7 +487,7 @@ def one_of_many_writers_of_a_record_wins(env: Env) -> None:
     records = env.storage.control.records
     if records is None:
         raise NotRun("the driver keeps no records")
-    contest = _Contest(records, env.project, env.history)
+    contest = _Contest(records, env.space(_CONTESTED), env.history)
     for number in range(15):
         env.threads(8, partial(contest.insert, key=f"new-{number}"))
         for write in (contest.replace, contest.delete):
@@ -505,7 +507,7 @@ def contest_records(worker: Worker, replaced: Mapping[str, str], deleted: Mappin
     """In a process: insert, replace and delete at the moments at which the other processes do so too."""
     records = worker.storage.control.records
     assert records is not None
-    contest = _Contest(records, worker.project, worker.history)
+    contest = _Contest(records, Space(_CONTESTED, worker.project), worker.history)
     inserts = [partial(contest.insert, worker.index, f"inserted-{number}") for number in range(15)]
     replaces = [partial(contest.replace, worker.index, key, version) for key, version in replaced.items()]
     deletes = [partial(contest.delete, worker.index, key, version) for key, version in deleted.items()]
@@ -516,9 +518,9 @@ def contest_records(worker: Worker, replaced: Mapping[str, str], deleted: Mappin
 class _Contest:
     """Recorded writes of records of one space."""
 
-    def __init__(self, records: RecordStore, project: str, history: History) -> None:
+    def __init__(self, records: RecordStore, space: Space, history: History) -> None:
         self._records = records
-        self._space = Space("conformance", project)
+        self._space = space
         self._history = history
 
     def prepare(self, key: str) -> str:

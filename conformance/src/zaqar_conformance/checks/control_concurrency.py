@@ -16,7 +16,7 @@ from zaqar_core import Capability
 from zaqar_core.errors import PoolInUse
 
 _HERE = "zaqar_conformance.checks._control_clients"
-_NAMES = 32
+_NAMES = 20
 
 # --- one winner ---------------------------------------------------------------------------------------
 

@@ -12,13 +12,12 @@ from statistics import median
 
 from zaqar_conformance.check import NotRun, Undecided, Violation, check, ensure_equal
 from zaqar_conformance.checks._support import LONG, elapse, ids_of, post
-from zaqar_conformance.costs import BOUND, NOT_COUNTED, Cost
+from zaqar_conformance.costs import BOUND, NOT_COUNTED, SHALLOW, Cost, deep_enough
 from zaqar_conformance.env import Env
 from zaqar_conformance.target import TargetError
 from zaqar_core import Capability, NewMessage, Storage
 from zaqar_core.contract import QueueKey
 
-_SHALLOW = 100
 _BETWEEN = (1_000, 10_000)
 """Depths that are measured for the report, as far as they lie below the deepest; they decide nothing."""
 _AT_ONCE = 10
@@ -39,7 +38,8 @@ _COUNTS = 5
 
 _BATCH = [NewMessage(number, ttl=LONG) for number in range(_AT_ONCE)]
 
-Fill = Callable[[Env, str, int], object]
+Fill = Callable[[Env, str, int], Iterator[None]]
+"""Posts so many messages to the queue; stops for a moment after each batch."""
 Round = Callable[[Storage, str], Iterator[str]]
 Queues = Sequence[tuple[int, str]]
 """Depths and the queues that have them, the shallow one first and the deep one last."""
@@ -48,7 +48,7 @@ Queues = Sequence[tuple[int, str]]
 @check("CAP-003", thorough=True)
 def depth_of_active_messages_costs_little(env: Env) -> None:
     """With 100 000 active messages ahead, operations cost at most 1.5 times as much as with 100."""
-    with _queues(env, post) as queues:
+    with _queues(env, _post) as queues:
         _compare(env, "active", _work, queues)
 
 
@@ -63,7 +63,7 @@ def depth_of_claimed_messages_costs_little(env: Env) -> None:
 def depth_of_expired_messages_costs_little(env: Env) -> None:
     """With 100 000 expired messages ahead, operations cost at most 1.5 times as much as with 100."""
     ttl = _time_to_post(env, env.depth)
-    with _queues(env, partial(post, ttl=ttl)) as queues:
+    with _queues(env, partial(_post, ttl=ttl)) as queues:
         elapse(env, ttl)
         _compare(env, "expired", _work, queues)
 
@@ -89,13 +89,19 @@ def depth_costs_statistics_little(env: Env) -> None:
 
 @contextmanager
 def _queues(env: Env, fill: Fill) -> Iterator[Queues]:
-    """Queues of all depths, filled; emptied in the end, lest they burden the checks that follow."""
-    depths = [_SHALLOW, *(each for each in _BETWEEN if each < env.depth), env.depth]
+    """Queues of all depths, filled; emptied in the end, lest they burden the checks that follow.
+
+    ``Undecided`` where that takes so long that the check would be given up: no call of it hangs.
+    """
+    over = time.monotonic() + env.target.check_limit / 2
+    depths = [SHALLOW, *(each for each in _BETWEEN if each < env.depth), deep_enough(env.depth)]
     first = env.queue("first")
     queues = list(zip(depths, [first, *(_beside(env, first) for _ in depths[1:])], strict=True))
     try:
         for depth, queue in queues:
-            fill(env, queue, depth)
+            for _ in fill(env, queue, depth):
+                if time.monotonic() >= over:
+                    raise Undecided(f"it takes too long to post {depth:,} messages; try fewer (--depth)")
         yield queues
     finally:
         for _, queue in queues:
@@ -122,8 +128,14 @@ def _time_to_post(env: Env, count: int) -> float:
     return 0.5 + 1.5 * took * count / some
 
 
-def _post_claimed(env: Env, queue: str, count: int) -> None:
-    post(env, queue, count)
+def _post(env: Env, queue: str, count: int, *, ttl: float = LONG, delay: float = 0) -> Iterator[None]:
+    for start in range(0, count, _PACE):
+        post(env, queue, min(_PACE, count - start), ttl=ttl, delay=delay)
+        yield
+
+
+def _post_claimed(env: Env, queue: str, count: int) -> Iterator[None]:
+    yield from _post(env, queue, count)
     most = env.storage.limits.max_messages_per_claim
     held = 0
     while held < count:
@@ -132,26 +144,27 @@ def _post_claimed(env: Env, queue: str, count: int) -> None:
         if not claim.messages and env.declares(Capability.CONSISTENT_READS):
             raise Violation("CLM-001", f"{held} of {count} messages are claimed, and a claim finds no more")
         held += len(claim.messages)
+        yield
 
 
-def _post_delayed(env: Env, queue: str, count: int) -> None:
-    post(env, queue, count, ttl=2 * LONG, delay=LONG)
+def _post_delayed(env: Env, queue: str, count: int) -> Iterator[None]:
+    return _post(env, queue, count, ttl=2 * LONG, delay=LONG)
 
 
-def _post_mixture(env: Env, queue: str, count: int, *, ttl: float) -> None:
+def _post_mixture(env: Env, queue: str, count: int, *, ttl: float) -> Iterator[None]:
     states = _states(env, ttl)
     for fill in states:
-        fill(env, queue, count // len(states))
+        yield from fill(env, queue, count // len(states))
 
 
 def _states(env: Env, ttl: float) -> Sequence[Fill]:
     """How messages of each state that the backend knows are posted; those that expire live for ``ttl``."""
-    states: list[Fill] = [partial(post, ttl=ttl)]
+    states: list[Fill] = [partial(_post, ttl=ttl)]
     if env.declares(Capability.CLAIMS):
         states.append(_post_claimed)
     if env.declares(Capability.DELAY):
         states.append(_post_delayed)
-    return [*states, post]
+    return [*states, _post]
 
 
 # --- one round ----------------------------------------------------------------------------------------
@@ -236,7 +249,7 @@ def _compare(env: Env, state: str, work: Round, queues: Queues) -> None:
             _side_by_side(env, work, queue, shallow)  # settles what time has changed
     trips = _round_trips(env, work, queues)
     measured = {depth: _Measured() for depth, _ in reversed(deeper)}
-    said = f"{env.depth:,} {state} ahead, times the cost with {_SHALLOW}"
+    said = f"{env.depth:,} {state} ahead, times the cost with {SHALLOW}"
     try:
         for depth, queue in reversed(deeper):
             _measure(env, work, (queue, shallow), measured[depth], _LOOKS[0], time.monotonic() + _GLANCE)
@@ -246,10 +259,17 @@ def _compare(env: Env, state: str, work: Round, queues: Queues) -> None:
             _measure(env, work, (deeper[-1][1], shallow), measured[env.depth], rounds, deadline)
             if _is_clear(said, measured[env.depth], rounds):
                 env.note(f"{said}: {measured[env.depth]}")
-                return
+                return _fine_as_far_as_measured(env)
         raise Undecided(f"not clear after {measured[env.depth].rounds} rounds; {said}: {measured[env.depth]}")
     finally:
         env.costs += _costs(state, measured, trips)
+
+
+def _fine_as_far_as_measured(env: Env) -> None:
+    """``Undecided`` if that is not as deep as the target has it: what is dear there may be cheap up here."""
+    if env.depth < env.target.depth:
+        own = f"the target's own number is {env.target.depth:,}; run it without --depth"
+        raise Undecided(f"cheap enough, but measured with {env.depth:,} ahead, and {own}")
 
 
 def _measure(env: Env, work: Round, pair: tuple[str, str], measured: _Measured, rounds: int, deadline: float) -> None:
@@ -261,9 +281,9 @@ def _measure(env: Env, work: Round, pair: tuple[str, str], measured: _Measured, 
 def judge_round_trips(trips: Mapping[int, Mapping[str, float]], depth: int) -> None:
     """``Violation`` if an operation takes too many: ``trips`` by depth and operation; none counted is fine."""
     for name, count in trips.get(depth, {}).items():
-        least = trips[_SHALLOW][name]
+        least = trips[SHALLOW][name]
         if count > BOUND * least:
-            seen = f"{name} takes {count:g} round trips with {depth:,} ahead, and {least:g} with {_SHALLOW}"
+            seen = f"{name} takes {count:g} round trips with {depth:,} ahead, and {least:g} with {SHALLOW}"
             raise Violation(_requirement(name), f"{seen}; at most {BOUND} times as many are allowed")
 
 
@@ -307,7 +327,7 @@ def _round_trips(env: Env, work: Round, queues: Queues) -> dict[int, dict[str, f
 def _costs(state: str, measured: Mapping[int, _Measured], trips: Mapping[int, Mapping[str, float]]) -> Iterator[Cost]:
     """What was measured, as far as it got: the shallow queue's own cost, then that of each depth."""
     for name, (_, shallow) in measured[max(measured)].milliseconds.items():
-        yield Cost(name, state, _SHALLOW, round(median(shallow), 4), 1.0, 1.0, 1.0, trips.get(_SHALLOW, {}).get(name))
+        yield Cost(name, state, SHALLOW, round(median(shallow), 4), 1.0, 1.0, 1.0, trips.get(SHALLOW, {}).get(name))
     for depth, each in sorted(measured.items()):
         for name, ratios in each.ratios.items():
             low, high = interval(ratios)

@@ -14,22 +14,25 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from zaqar_conformance.check import Violation, check, ensure, ensure_equal, ensure_raises
+from zaqar_conformance.checks._calls import (
+    CACHED,
+    SLACK,
+    Call,
+    all_end_in_time,
+    calls_of_a_client_each,
+    claim_calls,
+    hasty,
+    message_calls,
+    queue_calls,
+    storage_calls,
+)
 from zaqar_conformance.env import Env
 from zaqar_core import Capability, NewMessage, Storage
 from zaqar_core.contract import Driver
 from zaqar_core.errors import InvalidOption, StorageClosed, StorageError, StorageUnavailable, ZaqarError
 from zaqar_core.uri import Uri
 
-_SLACK = 1.5
-"""Seconds that a call may take beyond its ``timeout``: for a machine that is busy, and for a second look after an
-unknown outcome."""
-
 _CONNECT_TIMEOUT = 1.0
-_CACHED = 600.0
-"""The ``metadata_ttl`` of clients of a datastore that is hurt: what they know of a queue, from a second post on, they
-need not ask again, so that a call comes to the method that is meant."""
-
-Call = tuple[str, Callable[[], object]]
 
 
 @check("FAI-001")
@@ -43,7 +46,7 @@ def unreachable_backend_is_unavailable(env: Env) -> None:
         raised = ensure_raises(StorageUnavailable, "FAI-001", what, call)
         took = time.monotonic() - began
         ensure(
-            took <= _CONNECT_TIMEOUT + _SLACK,
+            took <= _CONNECT_TIMEOUT + SLACK,
             "FAI-001",
             f"{what}, connect_timeout={_CONNECT_TIMEOUT}: it raised after {took:.1f} s",
         )
@@ -70,7 +73,7 @@ def unreachable_backend_harms_no_other_connection(env: Env) -> None:
 @check("FAI-002", destructive=True, thorough=True)
 def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
     """While the datastore serves nobody every method ends in time: with ``StorageUnavailable``, or the answer."""
-    calls = _calls_of_a_client_each(env)
+    calls = calls_of_a_client_each(env)
     with env.target.blocked(env.uri):
         _all_end_in_time(env, calls)
     env.wait_for(
@@ -84,7 +87,7 @@ def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
 @check("FAI-002", destructive=True, thorough=True, waits=True)
 def blocked_datastore_refuses_writes(env: Env) -> None:
     """A post to a datastore that serves nobody raises ``StorageUnavailable``, each time, and works afterwards."""
-    queue, client = env.queue(), env.connect(timeout=_timeout(env), metadata_ttl=_CACHED)
+    queue, client = env.queue(), env.connect(timeout=hasty(env), metadata_ttl=CACHED)
     for _ in range(2):
         client.messages.post(queue, [NewMessage("before")])
     with env.target.blocked(env.uri):
@@ -116,7 +119,7 @@ def killed_datastore_ends_every_method_in_time(env: Env) -> None:
     if env.target.embedded:
         env.note("an embedded backend has no server that could be gone")
         return
-    calls = _calls_of_a_client_each(env)
+    calls = calls_of_a_client_each(env)
     env.target.kill()
     _all_end_in_time(env, calls)
     env.target.restart()
@@ -127,7 +130,7 @@ def killed_datastore_ends_every_method_in_time(env: Env) -> None:
 def closed_storage_raises_from_every_method(env: Env) -> None:
     """After ``close`` every method raises ``StorageClosed``, also of handles and open claims, or with wrong input."""
     storage = env.connect()
-    calls = [call for make in (_message_calls, _queue_calls, _storage_calls) for call in make(storage, env)]
+    calls = [call for make in (message_calls, queue_calls, storage_calls) for call in make(storage, env)]
     handle = storage.queue(env.queue())
     calls += [
         ("handle.post", lambda: handle.post(1)),
@@ -154,7 +157,7 @@ def closed_storage_raises_from_every_method(env: Env) -> None:
             ("delete of a claimed message", message.delete),
             ("release of a claimed message", message.release),
             ("release of an open claim", held.release),
-            *_claim_calls(storage, env),
+            *claim_calls(storage, env),
         ]
     storage.close()
     for what, call in calls:
@@ -315,121 +318,13 @@ def wrong_option_creates_nothing(env: Env) -> None:
             target.stop()
 
 
-# --- every method, ready to be called -----------------------------------------------------------------
-
-
-def _calls_of_a_client_each(env: Env) -> list[Call]:
-    """Every method of every controller, each of a client of its own with a short ``timeout``, on things that exist."""
-    calls: list[Call] = []
-    makers = [_message_calls, _queue_calls, _storage_calls]
-    if env.declares(Capability.CLAIMS):
-        makers.append(_claim_calls)
-    for make in makers:
-        count = len(make(env.storage, env))
-        hasty = partial(env.connect, timeout=_timeout(env), metadata_ttl=_CACHED)
-        calls.extend(make(hasty(), env)[index] for index in range(count))
-    return calls
-
-
-def _message_calls(storage: Storage, env: Env) -> list[Call]:
-    queue, messages = env.queue(), storage.messages
-    [message_id], [other] = (messages.post(queue, [NewMessage(number)]) for number in (1, 2))
-    calls: list[Call] = [
-        ("messages.post", lambda: messages.post(queue, [NewMessage(3)])),
-        ("messages.post to an unknown queue", lambda: messages.post(env.queue(), [NewMessage(3)])),
-        ("messages.get", lambda: messages.get(queue, message_id)),
-        ("messages.bulk_get", lambda: messages.bulk_get(queue, [message_id, other])),
-        ("messages.list", lambda: messages.list(queue)),
-        ("messages.first", lambda: messages.first(queue)),
-        ("messages.stats", lambda: messages.stats(queue)),
-        ("messages.delete", lambda: messages.delete(queue, message_id)),
-        ("messages.bulk_delete", lambda: messages.bulk_delete(queue, [other])),
-        ("messages.purge", lambda: messages.purge(queue)),
-    ]
-    if env.declares(Capability.POP):
-        calls.append(("messages.pop", lambda: messages.pop(queue)))
-    return calls
-
-
-def _claim_calls(storage: Storage, env: Env) -> list[Call]:
-    queue, claims = env.queue(), storage.claims
-    for number in (1, 2):
-        storage.messages.post(queue, [NewMessage(number)])
-    claim_id = env.see(
-        lambda: claims.create(queue, ttl=600, grace=0, limit=1).id,
-        lambda found: found is not None,
-        "FAI-002",
-        "the id of a claim on a queue of two messages, expected one",
-    )
-    held = str(claim_id)
-    return [
-        ("claims.create", lambda: claims.create(queue)),
-        ("claims.get", lambda: claims.get(queue, held)),
-        ("claims.update", lambda: claims.update(queue, held)),
-        ("claims.delete", lambda: claims.delete(queue, held)),
-    ]
-
-
-def _queue_calls(storage: Storage, env: Env) -> list[Call]:
-    if env.storage.control.records is None:
-        return []
-    queue, new, gone, queues = env.queue(), env.queue(), env.queue(), storage.queues
-    for name in (queue, gone):
-        queues.create(name)
-    return [
-        ("queues.create", lambda: queues.create(new)),
-        ("queues.exists", lambda: queues.exists(queue)),
-        ("queues.get_metadata", lambda: queues.get_metadata(queue)),
-        ("queues.set_metadata", lambda: queues.set_metadata(queue, {"a": 1})),
-        ("queues.stats", lambda: queues.stats(queue)),
-        ("queues.list", queues.list),
-        ("queues.count", queues.count),
-        ("queues.delete", lambda: queues.delete(gone)),
-    ]
-
-
-def _storage_calls(storage: Storage, env: Env) -> list[Call]:
-    return [("is_alive", storage.is_alive), ("health", storage.health), ("gc", storage.gc)]
-
-
 # --- in time ------------------------------------------------------------------------------------------
 
 
-def _timeout(env: Env) -> float:
-    """Seconds: short, but what is made ready beforehand has to be done in it, too."""
-    return env.target.call_timeout / 20
-
-
-def _all_end_in_time(env: Env, some: list[Call]) -> None:
-    """Run them, and a new connection, at once, in a thread each; each ends with ``StorageUnavailable`` or an answer."""
-    timeout = _timeout(env)
-    calls = [*some, ("connect", partial(env.connect, connect_timeout=timeout, timeout=timeout))]
-    ended: dict[str, str | None] = {}
-
-    def run(what: str, call: Callable[[], object]) -> None:
-        began = time.monotonic()
-        problem = None
-        try:
-            call()
-        except StorageUnavailable:
-            pass
-        except BaseException as error:
-            problem = f"expected StorageUnavailable or an answer, got {type(error).__name__}: {error}"
-        took = time.monotonic() - began
-        if took > timeout + _SLACK:
-            problem = f"it ended after {took:.1f} s"
-        ended[what] = problem
-
-    threads = [threading.Thread(target=run, args=call, daemon=True) for call in calls]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + timeout + _SLACK + 1
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    problems = [f"{what}: {problem}" for what, problem in ended.items() if problem]
-    problems += [f"{what}: it did not end at all" for what, _ in calls if what not in ended]
-    within = f"with timeout={timeout}, while the datastore serves nobody"
-    ensure(not problems, "FAI-002", f"{len(problems)} of {len(calls)} methods, {within}: " + "; ".join(problems))
+def _all_end_in_time(env: Env, calls: list[Call]) -> None:
+    """These, and a new connection."""
+    connect = partial(env.connect, connect_timeout=hasty(env), timeout=hasty(env))
+    all_end_in_time([*calls, ("connect", connect)], hasty(env))
 
 
 def _in_time(env: Env, call: Callable[[], object]) -> object:
@@ -444,10 +339,10 @@ def _in_time(env: Env, call: Callable[[], object]) -> object:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    longest = _timeout(env) + _SLACK
+    longest = hasty(env) + SLACK
     thread.join(longest)
     if not ended:
-        raise Violation("FAI-002", f"a call with timeout={_timeout(env)} was not over after {longest} s")
+        raise Violation("FAI-002", f"a call with timeout={hasty(env)} was not over after {longest} s")
     result, error = ended[0]
     if error is not None:
         raise error

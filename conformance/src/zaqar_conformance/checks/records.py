@@ -361,12 +361,12 @@ def record_spaces_are_apart(env: Env) -> None:
     """Records of one key in spaces of other kinds and projects are each their own, to every method."""
     records, _ = _open(env)
     spaces = [
-        Space("queues", env.project),
-        Space("pools", env.project),
-        Space("queue", env.project),
-        Space("queues", f"{env.project}2"),
-        Space("queues", f"{env.project}é"),
-        Space("queues", env.project.swapcase()),
+        env.space("queues"),
+        env.space("pools"),
+        env.space("queue"),
+        env.space("queues", f"{env.project}2"),
+        env.space("queues", f"{env.project}é"),
+        env.space("queues", env.project.swapcase()),
     ]
     written = {space: _insert(env, records, space, "k", f"{space}".encode(), "REC-007") for space in spaces}
     for space in spaces:
@@ -398,7 +398,7 @@ def record_spaces_are_apart_whatever_joins_them(env: Env) -> None:
             ("queue", f"s{separator}{base}", f"b{separator}c"),
             ("queue", f"s{separator}{base}{separator}b", "c"),
         ):
-            space = Space(kind, project)
+            space = env.space(kind, project)
             if (space, key) not in written:
                 written[space, key] = _insert(
                     env, records, space, key, f"{kind!r} {project!r} {key!r}".encode(), "REC-007"
@@ -419,9 +419,7 @@ def record_space_of_no_project(env: Env) -> None:
     key, nowhere = f"conformance-{new_id()}", Space("pools", "")
     try:
         _insert(env, records, nowhere, key, b"of no project", "REC-007")
-        ensure_equal(
-            records.get(Space("pools", env.project), key), None, "REC-007", "get in a project of a record of none"
-        )
+        ensure_equal(records.get(env.space("pools"), key), None, "REC-007", "get in a project of a record of none")
         ensure_equal(records.get(Space("queues", ""), key), None, "REC-007", "get of a pool's record among the queues")
         _insert(env, records, space, key, b"of a project", "REC-007")
         env.see(
@@ -481,7 +479,7 @@ def record_names_and_nonces_are_kept(env: Env) -> None:
 
 def _open(env: Env) -> tuple[RecordStore, Space]:
     """The records of the control plane, and a space of the check's own."""
-    return _records(env), Space("queues", env.project)
+    return _records(env), env.space()
 
 
 def _records(env: Env) -> RecordStore:

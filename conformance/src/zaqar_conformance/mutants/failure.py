@@ -6,8 +6,9 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import ClassVar, Self
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Self, TypeVar
 
 from zaqar_conformance.mutants.file import FileDriver, FileLock, FileState
 from zaqar_conformance.mutants.pauses import round_trip
@@ -17,9 +18,11 @@ from zaqar_conformance.reference.driver import ReferenceDriver
 from zaqar_conformance.reference.messages import ReferenceMessages
 from zaqar_conformance.reference.records import ReferenceRecords
 from zaqar_conformance.reference.state import Item, QueueState, State
-from zaqar_core.contract import EncodedMessage, QueueKey, Refusal, Space, StoredClaim, new_id
+from zaqar_core.contract import EncodedMessage, QueueKey, Refusal, Space, StoredClaim, StoredMessage, new_id
 from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
+
+T = TypeVar("T")
 
 # --- connecting and closing ---------------------------------------------------------------------------------------
 
@@ -157,25 +160,51 @@ class RetriesHaveNoEnd(ReferenceMessages):
 
 
 _serves = threading.Event()
-"""Unset while the datastore of the next mutant stands still."""
+"""Unset while the datastore of the next mutants stands still."""
 _serves.set()
+_STILL: dict[str, Any] = {"pause": lambda _: _serves.clear(), "resume": lambda _: _serves.set()}
 
 
-@mutant("FAI-012", pause=lambda _: _serves.clear(), resume=lambda _: _serves.set())
+def _sent_again(work: Callable[[], T]) -> T:
+    """The reply of a datastore to which ``work`` is sent once more if it does not answer in time."""
+    for _ in range(2):
+        if _serves.wait(0.1):
+            return work()
+        threading.Thread(target=_done_late, args=(work,), daemon=True).start()
+    raise OutcomeUnknown("no answer in time")
+
+
+def _done_late(work: Callable[[], object]) -> None:
+    """What was sent lies with the datastore, which does it once it serves again."""
+    _serves.wait()
+    work()
+
+
+@mutant("FAI-012", **_STILL)
 class WhatIsUnansweredIsSentAgain(ReferenceMessages):
     """A post that is not answered in time is sent again; a datastore that only stood still then does both."""
 
     def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
-        for _ in range(2):
-            if _serves.wait(0.1):
-                return super().post(queue, messages, client_id=client_id)
-            threading.Thread(target=self._do, args=(queue, messages, client_id), daemon=True).start()
-        raise OutcomeUnknown("no answer in time")
+        return _sent_again(partial(super().post, queue, messages, client_id=client_id))
 
-    def _do(self, queue: QueueKey, messages: Sequence[EncodedMessage], client_id: str) -> None:
-        """What was sent lies with the datastore, which does it once it serves again."""
-        _serves.wait()
-        super().post(queue, messages, client_id=client_id)
+
+@mutant("FAI-012", **_STILL)
+class ClaimsAreSentAgain(ReferenceClaims):
+    """A claim whose reply is lost is made again: the messages of the first are held by nobody."""
+
+    def create(
+        self, queue: QueueKey, *, ttl: float, grace: float, limit: int, max_claim_count: int | None = None
+    ) -> StoredClaim:
+        made = partial(super().create, queue, ttl=ttl, grace=grace, limit=limit, max_claim_count=max_claim_count)
+        return _sent_again(made)
+
+
+@mutant("FAI-012", **_STILL)
+class PopsAreSentAgain(ReferenceMessages):
+    """A pop whose reply is lost is made again: nobody ever gets the messages of the first."""
+
+    def pop(self, queue: QueueKey, *, limit: int) -> Sequence[StoredMessage]:
+        return _sent_again(partial(super().pop, queue, limit=limit))
 
 
 # --- dying --------------------------------------------------------------------------------------------------------
@@ -325,7 +354,7 @@ class RetriesPostTwice(ReferenceMessages):
             try:
                 with self._state.lock:
                     ids = super().post(queue, messages, client_id=client_id)
-                    time.sleep(0.01)  # while the reply is on its way
+                    time.sleep(0.03)  # while the reply is on its way
                 return ids
             except StorageUnavailable:
                 time.sleep(0.002)

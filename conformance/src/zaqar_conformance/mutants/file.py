@@ -232,6 +232,7 @@ class FileTarget(Target):
         self.path.with_suffix(".down").touch()
 
     def restart(self) -> None:
+        self.pause()  # whatever call is under way ends first
         state = FileState(self.path)
         data = state.load()
         for key in list(state.stored) if self.loses else ():
@@ -239,6 +240,7 @@ class FileTarget(Target):
             for message in list(items)[-self.loses :]:
                 del items[message]
         state.dump(data)
+        self.resume()
         time.sleep(0.1)  # a server takes its time, more than a call
         self.path.with_suffix(".down").unlink()
 
@@ -253,7 +255,6 @@ class FileTarget(Target):
         if not self.replicated:
             super().fail_over()
         self.kill()
-        time.sleep(0.05)  # a call under way has ended
         self.restart()
 
     def durability_gaps(self, driver: Driver) -> list[str]:

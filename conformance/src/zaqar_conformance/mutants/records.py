@@ -190,7 +190,17 @@ class ReplaceForgetsTheTtl(ReferenceRecords):
             return made
 
 
-@mutant("REC-008", "QUE-002", "POO-008", "CAT-005", "SUB-007")
+@mutant("REC-001", "CAT-005", "POO-008", "SUB-007")
+class InsertReplaces(ReferenceRecords):
+    """``insert`` replaces the record that is there."""
+
+    def insert(self, space: Space, key: str, value: bytes, *, nonce: str, ttl: float | None = None) -> str | None:
+        with self._state.lock:
+            self._state.records.pop((space, key), None)
+            return super().insert(space, key, value, nonce=nonce, ttl=ttl)
+
+
+@mutant("REC-008", "QUE-002", "POO-008", "SUB-007")
 class InsertLooksThenActs(ReferenceRecords):
     """``insert`` looks whether the record is there in one call, and writes it in the next."""
 

@@ -51,11 +51,7 @@ class Row:
     @property
     def wrong(self) -> str:
         """What one of the trials that did not go as they had to said instead; "" if all did."""
-        for trial in self.trials:
-            if not trial.right:
-                others = [f"{check} saw {number}" for number, checks in trial.caught.items() for check in checks]
-                return "; ".join([*trial.errors, *others, *trial.said]) or f"nothing was seen by {trial.ran} checks"
-        return ""
+        return next((trial.wrong for trial in self.trials if not trial.right), "")
 
 
 def print_table(console: Console, rows: Iterable[Row]) -> None:

@@ -41,6 +41,14 @@ class Trial:
             return False
         return set(self.required) <= self.caught.keys() if self.required else not self.caught
 
+    @property
+    def wrong(self) -> str:
+        """What was said instead of what had to be; "" if it is right."""
+        if self.right:
+            return ""
+        others = [f"{check} saw {number}" for number, checks in self.caught.items() for check in checks]
+        return "; ".join([*self.errors, *others, *self.said]) or f"nothing was seen by {self.ran} checks"
+
 
 def try_mutant(name: str, seed: str | None = None, *, briefly: bool = False) -> Trial:
     """Run the mutant, or the control of the zoo, of that name once, through the checks that name what it breaks.

@@ -56,6 +56,11 @@ def codes(text: str) -> Markup:
     return Markup("").join(each for pair in zip_longest(plain, code, fillvalue="") for each in pair)
 
 
+def breakable(name: str) -> Markup:
+    """A capability's name, escaped: after each underscore it may go on in another line."""
+    return Markup("_<wbr>").join(map(escape, name.split("_")))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -68,6 +73,7 @@ def _environment() -> Environment:
     environment.filters["slug"] = slug
     environment.filters["sign"] = lambda outcome: SIGNS[Outcome(outcome)]
     environment.filters["codes"] = codes
+    environment.filters["breakable"] = breakable
     environment.filters["number"] = lambda number: f"{number:,}".replace(",", "\u202f")
     return environment
 

@@ -16,7 +16,7 @@ from zaqar_conformance.pages.timeline import Timeline, timeline
 from zaqar_conformance.reading import ReportData
 from zaqar_conformance.requirements import Contract, load
 from zaqar_conformance.scoring import advice
-from zaqar_conformance.verdict import overall
+from zaqar_conformance.verdict import overall, start
 
 
 def report_page(report: ReportData) -> str:
@@ -31,6 +31,7 @@ def report_page(report: ReportData) -> str:
         overall=overall(report),
         outcomes=[(outcome, count) for outcome, count in outcomes if count],
         segments=_segments([(outcome, count) for outcome, count in outcomes if count]),
+        begin=start([check["requirement"] for check in report["checks"] if check["outcome"] == "failed"]),
         broken=[_failure(check, contract) for check in report["checks"] if check["outcome"] in ("failed", "error")],
         missing=[(method, [checks[name] for name in names]) for method, names in report["missing_methods"].items()],
         open_checks=[check for check in report["checks"] if check["outcome"] in _OPEN],

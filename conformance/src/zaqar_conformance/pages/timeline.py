@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from zaqar_conformance.history import telling
+
 MOST = 60
 """How many operations are drawn."""
 LANE = 40
@@ -86,7 +88,7 @@ def timeline(
     """Lay out the part of a history that shows what is wrong; None if there is no history."""
     if not history:
         return None
-    chosen = _choose(len(history), offending)
+    chosen = telling(len(history), offending, MOST)
     shown = [history[index] for index in chosen]
     wrong = [index in set(offending) for index in chosen]
     names = _short_names(shown)
@@ -128,16 +130,6 @@ def duration(nanoseconds: float) -> str:
                 f"{nanoseconds / size:.3g} {unit}" if nanoseconds < 1000 * size else f"{nanoseconds / size:.0f} {unit}"
             )
     return f"{nanoseconds:.0f} ns"
-
-
-def _choose(length: int, offending: Sequence[int]) -> list[int]:
-    """Which operations to draw: what offends and what is nearest to it; the last ones if nothing does."""
-    if length <= MOST:
-        return list(range(length))
-    if not offending:
-        return list(range(length - MOST, length))
-    nearest = sorted(range(length), key=lambda index: (min(abs(index - each) for each in offending), index))
-    return sorted(nearest[:MOST])
 
 
 def _places(shown: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> tuple[list[int], dict[int, float]]:

@@ -11,7 +11,7 @@ from zaqar_core.capabilities import Capability
 
 _CLIENT: Final = st.sampled_from(["one", "one", "one", "two", "two", "other"])
 _NUMBER: Final = st.integers(0, 3) | st.integers(0, 40)
-_NUMBERS: Final = st.tuples(_NUMBER, _NUMBER, _NUMBER)
+_NUMBERS: Final = st.lists(_NUMBER, min_size=1, max_size=3).map(tuple)
 _LIMIT: Final = st.integers(1, 4)
 _NEVER: Final = st.none()
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import hypothesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, configuration, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
@@ -66,17 +68,8 @@ class Search:
         self._step = max(_SHORTEST, 100 * self._pace())
         self._deadline = time.monotonic() + seconds
         try:
-            for steps in cycle(self._kinds):
-                program = st.lists(st.none() | steps, min_size=LENGTH, max_size=LENGTH)
-                chosen = settings(
-                    max_examples=_AT_ONCE,
-                    database=None,
-                    deadline=None,
-                    phases=(Phase.generate, Phase.shrink),
-                    report_multiple_bugs=False,
-                    suppress_health_check=list(HealthCheck),
-                )
-                hypothesis.seed(self._env.rng.getrandbits(64))(chosen(given(program)(self._search)))()
+            with _nothing_kept():
+                self._draw()
         except _Over:
             pass
         except (_Disagree, HypothesisException, BaseExceptionGroup):
@@ -90,6 +83,20 @@ class Search:
             raise Undecided(f"the machine was too slow for each of {self._too_slow} programs")
         slow = f", {self._too_slow} could not be judged on so slow a machine" if self._too_slow else ""
         self._env.note(f"{self._agreed} random programs agreed with the model{slow}")
+
+    def _draw(self) -> None:
+        """Try programs until ``_search`` raises."""
+        for steps in cycle(self._kinds):
+            program = st.lists(st.none() | steps, min_size=LENGTH, max_size=LENGTH)
+            chosen = settings(
+                max_examples=_AT_ONCE,
+                database=None,
+                deadline=None,
+                phases=(Phase.generate, Phase.shrink),
+                report_multiple_bugs=False,
+                suppress_health_check=list(HealthCheck),
+            )
+            hypothesis.seed(self._env.rng.getrandbits(64))(chosen(given(program)(self._search)))()
 
     def _search(self, program: list[Step | None]) -> None:
         if time.monotonic() >= self._deadline:
@@ -149,6 +156,18 @@ class Search:
             self._env.storage.messages.post(queue, [NewMessage({}, ttl=60)])
             taken.append(time.monotonic() - began)
         return min(taken)
+
+
+@contextmanager
+def _nothing_kept() -> Iterator[None]:
+    """Without this Hypothesis would leave a folder of what it found in modules where the user happens to be."""
+    before = vars(configuration).get("__hypothesis_home_directory")  # of a host that uses Hypothesis itself
+    with TemporaryDirectory(prefix="zaqar-conformance-") as folder:
+        configuration.set_hypothesis_home_dir(folder)
+        try:
+            yield
+        finally:
+            configuration.set_hypothesis_home_dir(before)
 
 
 class _Disagree(Exception):

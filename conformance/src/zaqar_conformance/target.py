@@ -161,6 +161,13 @@ class ServerTarget(Target):
         for server in self.started():
             server.resume()
 
+    def proxied(self, uri: str) -> tuple[Proxy, str]:
+        """Of one server whose port is in the URI; clients of several may learn their addresses, and go past a proxy."""
+        if len(self.servers) != 1:
+            raise NotRun(f"the target {self.name} has not one server, before which a proxy could be put")
+        proxy, port = Proxy(self.servers[0].port), f":{self.servers[0].port}"
+        return proxy, f":{proxy.port}".join(uri.rsplit(port, 1))
+
     def traced_pids(self) -> Sequence[int]:
         return [pid for server in self.started() for pid in server.pids]
 

@@ -17,7 +17,6 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from zaqar_conformance.proxy import Proxy
 from zaqar_conformance.servers import Server, free_port
 from zaqar_conformance.target import ServerTarget, TargetError
 
@@ -44,11 +43,6 @@ class OpenStackRedisTarget(ServerTarget):
 
     def unreachable_uri(self) -> str:
         return self._uri(free_port())
-
-    def proxied(self, uri: str) -> tuple[Proxy, str]:
-        [server] = self.started()
-        proxy = Proxy(server.port)
-        return proxy, self._uri(proxy.port)
 
     def _uri(self, port: int) -> str:
         return f"openstack+redis://127.0.0.1:{port}/0?{self.options}"

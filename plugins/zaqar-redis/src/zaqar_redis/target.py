@@ -16,8 +16,6 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from zaqar_conformance.check import NotRun
-from zaqar_conformance.proxy import Proxy
 from zaqar_conformance.servers import Server, free_port
 from zaqar_conformance.target import ServerTarget, TargetError
 from zaqar_core.contract import Driver, QueueKey
@@ -47,9 +45,6 @@ class _Target(ServerTarget):
     def unreachable_uri(self) -> str:
         return f"{self.scheme}://127.0.0.1:{free_port()}/0"
 
-    def proxied(self, uri: str) -> tuple[Proxy, str]:
-        raise NotRun("the client learns the servers' own addresses, and would go past a proxy")
-
     def durability_gaps(self, driver: Driver) -> list[str]:
         if not isinstance(driver, RedisDriver):
             raise TypeError(f"{type(driver).__qualname__} is no RedisDriver")
@@ -68,11 +63,6 @@ class RedisTarget(_Target):
         [server] = self.servers
         server.start()
         return f"redis://127.0.0.1:{server.port}/0"
-
-    def proxied(self, uri: str) -> tuple[Proxy, str]:
-        [server] = self.started()
-        proxy = Proxy(server.port)
-        return proxy, f"redis://127.0.0.1:{proxy.port}/0"
 
 
 class RedisAlwaysTarget(RedisTarget):

@@ -22,9 +22,6 @@ from zaqar_conformance.scoring import capability_results, requirement_results, s
 from zaqar_conformance.session import Session
 from zaqar_conformance.target import Target
 
-_LANES = 4
-"""So many of the checks that wait run at the same time."""
-
 
 class Progress(Protocol):
     """Is told how a run goes on."""
@@ -71,7 +68,7 @@ def run(
         # What was registered at a datastore of somebody else's is told from who did what, so that one runs at a time.
         together = [check for check in chosen if check.waits and target.disposable]
         try:
-            with closing(_perform(session, chosen, together, progress)) as performed:
+            with closing(_perform(session, chosen, together, target.at_once, progress)) as performed:
                 for result in performed:
                     results.append(result)
                     if progress:
@@ -108,10 +105,10 @@ def run(
 
 
 def _perform(
-    session: Session, chosen: Sequence[Check], together: Sequence[Check], progress: Progress | None
+    session: Session, chosen: Sequence[Check], together: Sequence[Check], lanes: int, progress: Progress | None
 ) -> Generator[CheckResult]:
-    """Run those ``together`` in lanes, and then the others one after the other."""
-    yield from _in_lanes(session, together, progress)
+    """Run those ``together`` in so many lanes, and then the others one after the other."""
+    yield from _in_lanes(session, together, lanes, progress)
     for check in chosen:
         if check not in together:
             if progress:
@@ -119,7 +116,9 @@ def _perform(
             yield session.run_check(check)
 
 
-def _in_lanes(session: Session, checks: Sequence[Check], progress: Progress | None) -> Generator[CheckResult]:
+def _in_lanes(
+    session: Session, checks: Sequence[Check], lanes: int, progress: Progress | None
+) -> Generator[CheckResult]:
     """Run some at the same time: a lane has a datastore of its own, and what it runs does so one after the other."""
     done: SimpleQueue[CheckResult | Exception] = SimpleQueue()
     over = threading.Event()
@@ -136,10 +135,10 @@ def _in_lanes(session: Session, checks: Sequence[Check], progress: Progress | No
         except Exception as error:
             done.put(error)
 
-    with ThreadPoolExecutor(_LANES) as pool:
+    with ThreadPoolExecutor(lanes) as pool:
         try:
-            for lane in range(min(_LANES, len(checks))):
-                pool.submit(run_lane, checks[lane::_LANES])
+            for lane in range(min(lanes, len(checks))):
+                pool.submit(run_lane, checks[lane::lanes])
             for _ in checks:
                 result = done.get()
                 if isinstance(result, Exception):

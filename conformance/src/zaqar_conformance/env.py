@@ -21,8 +21,6 @@ from zaqar_core.errors import Unsupported
 
 T = TypeVar("T")
 
-CALL_TIMEOUT = 10.0
-"""The ``timeout`` that checks connect with, in seconds."""
 _AT_A_TIME = 1000
 _LONGEST = 60.0
 """Seconds that emptying a project or a space of records may take."""
@@ -45,7 +43,7 @@ class Env:
             "control": target.control,
             "project": self.project,
             "metadata_ttl": 0,
-            "timeout": CALL_TIMEOUT,
+            "timeout": target.call_timeout,
         }
         """What every client of the check connects with, here and in other processes."""
         self.history = History()
@@ -95,6 +93,11 @@ class Env:
         """Say something for the report (a measured figure)."""
         self.notes.append(text)
 
+    @property
+    def patience(self) -> float:
+        """Seconds that many at once may take: a minute, unless the target gives its checks longer than others do."""
+        return max(60.0, self.target.check_limit / 10)
+
     # --- waiting ------------------------------------------------------------------------------------
 
     def see(self, read: Callable[[], T], wanted: Callable[[T], object], requirement: str, what: str) -> T:
@@ -123,11 +126,14 @@ class Env:
 
     # --- many at once -------------------------------------------------------------------------------
 
-    def threads(self, count: int, work: Callable[[int], T], *, within: float = 60.0) -> list[T]:
+    def threads(self, count: int, work: Callable[[int], T], *, within: float | None = None) -> list[T]:
         """Run ``work(0)`` to ``work(count - 1)`` in threads that start together; their results, or the first error.
 
         They take turns every few operations of the interpreter, so that one is amid anything when another goes on.
+        ``within``: seconds until a thread that has not ended is taken to hang; unless given as long as checks of this
+        target may be at work.
         """
+        within = self.patience if within is None else within
         results: list[Any] = [None] * count
         errors: list[BaseException] = []
         barrier = threading.Barrier(count)
@@ -154,13 +160,19 @@ class Env:
         return results
 
     def processes(
-        self, count: int, work: str, arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, within: float = 60.0
+        self,
+        count: int,
+        work: str,
+        arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        within: float | None = None,
     ) -> list[Any]:
         """Run ``work`` ("package.module:function") in ``count`` processes that start together; their JSON results.
 
         Each calls ``function(worker, **arguments)`` with a :class:`zaqar_conformance.processes.Worker`; a sequence
         gives each process its own arguments. Operations that workers record are taken into ``history``.
         """
+        within = self.patience if within is None else within
         each = [arguments] * count if isinstance(arguments, Mapping) else list(arguments)
         results = run_processes(self.settings, self.seed, work, each, within=within)
         for result in results:
@@ -168,14 +180,14 @@ class Env:
         return [result.value for result in results]
 
     @contextmanager
-    def child(self, work: str, *, within: float = 60.0, **arguments: Any) -> Iterator[ChildProcess]:
+    def child(self, work: str, *, within: float | None = None, **arguments: Any) -> Iterator[ChildProcess]:
         """Run ``work`` in a process, already going, that the check may listen to (``lines``) and ``kill`` at any time.
 
         It is killed at the end of the context; what it recorded is in the result that ``ChildProcess.result`` gives.
         """
         with ChildProcess(work, self.settings, self.seed, arguments, index=0) as child:
             child.start()
-            child.go(within)
+            child.go(self.patience if within is None else within)
             yield child
 
     def close(self) -> None:

@@ -43,7 +43,11 @@ class Target(ABC):
     depth: ClassVar[int] = 100_000
     """How many messages "many ahead" is. Lower it only where filling a queue takes hours, and say why."""
     check_limit: ClassVar[float] = 600.0
-    """A check that takes longer, in seconds, is given up."""
+    """A check that takes longer, in seconds, is given up; many at once within it may take a tenth of that."""
+    call_timeout: ClassVar[float] = 10.0
+    """The ``timeout`` that checks connect with, in seconds."""
+    at_once: ClassVar[int] = 4
+    """So many of the checks that do little but wait run at the same time, each on a datastore of its own."""
     known_failures: ClassVar[Path | None] = None
     """The ``known_failures.toml`` of the driver, if something is known to fail."""
     control: str | None = None

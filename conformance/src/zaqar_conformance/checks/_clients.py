@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from zaqar_conformance import judge
+from zaqar_conformance.checks._support import rounds
 from zaqar_conformance.env import Env
 from zaqar_conformance.history import Operation
 from zaqar_conformance.processes import Worker
@@ -66,8 +67,8 @@ class Busy:
         self._held: deque[_Held] = deque()
 
     def run(self, steps: int) -> None:
-        """Do so many steps, then give back what is still held."""
-        for _ in range(steps):
+        """Do so many steps, as far as there is time, then give back what is still held."""
+        for _ in rounds(steps):
             self.step()
         while self._held:
             self._try(self._release_all, self._held.popleft())

@@ -28,6 +28,7 @@ SLACK = 0.005
 
 _PACES = (0.15, 0.5, 1.0, 2.0, 4.0)
 _MOST_PAGES = 100_000
+_ROUNDS_FOR = 20.0
 
 
 # --- posting and claiming -----------------------------------------------------------------------------
@@ -59,7 +60,7 @@ def post(
 def take(env: Env, queue: str, count: int, *, ttl: float = LONG, grace: float = 60.0) -> tuple[str, list[Message]]:
     """Claim exactly ``count`` messages, which must be there to take; the claim's id and the messages."""
     if not env.declares(Capability.CONSISTENT_READS):
-        env.see(lambda: len(listed(env, queue)), lambda seen: seen >= count, "CLM-001", f"{count} messages to claim")
+        env.see(lambda: _shown(env, queue, count), lambda seen: seen >= count, "CLM-001", f"{count} messages to claim")
     claim = env.storage.claims.create(queue, ttl=ttl, grace=grace, limit=count)
     ensure(
         claim.id is not None and len(claim.messages) == count,
@@ -73,6 +74,12 @@ def take(env: Env, queue: str, count: int, *, ttl: float = LONG, grace: float = 
 def sizes(limit: int) -> list[int]:
     """Sizes of batches that cross what is known of drivers' internal limits, up to ``limit``."""
     return sorted({size for size in (1, 999, 1000, 1001, 4000, 10_000) if size <= limit} | {limit})
+
+
+def in_calls(env: Env, ids: Sequence[str]) -> list[Sequence[str]]:
+    """The ids, divided as the limit to one call asks for."""
+    step = env.storage.limits.max_ids_per_call
+    return [ids[start : start + step] for start in range(0, len(ids), step)]
 
 
 def keeps_records(env: Env) -> bool:
@@ -111,6 +118,16 @@ def listed(env: Env, queue: str, **options: Any) -> list[Message]:
     return [message for page in walk(env, queue, **options) for message in page.items]
 
 
+def _shown(env: Env, queue: str, enough: int) -> int:
+    """How many messages are listed, as far as ``enough`` of them."""
+    shown = 0
+    for page in walk(env, queue, limit=enough):
+        shown += len(page.items)
+        if shown >= enough:
+            break
+    return shown
+
+
 def ids_of(messages: Sequence[Message]) -> list[str]:
     """The ids, in order."""
     return [message.id for message in messages]
@@ -142,13 +159,13 @@ def see_listed(env: Env, queue: str, expected: Sequence[str], requirement: str, 
 def see_fetched(
     env: Env, queue: str, asked: Sequence[str], expected: Sequence[str], requirement: str, what: str, **options: Any
 ) -> None:
-    """``bulk_get`` of the ids asked for gives exactly those expected, in this order."""
-    env.see(
-        lambda: difference(ids_of(env.storage.messages.bulk_get(queue, asked, **options)), expected),
-        _nothing,
-        requirement,
-        f"{what}, fetched by id",
-    )
+    """``bulk_get`` of the ids asked for, in as few calls as the limits allow, gives those expected, in this order."""
+
+    def fetched() -> list[str]:
+        found = (env.storage.messages.bulk_get(queue, ids, **options) for ids in in_calls(env, asked))
+        return [one for messages in found for one in ids_of(messages)]
+
+    env.see(lambda: difference(fetched(), expected), _nothing, requirement, f"{what}, fetched by id")
 
 
 def see_stats(
@@ -215,6 +232,15 @@ def paced(scenario: Callable[[float], bool]) -> None:
         if scenario(unit):
             return
     raise Undecided(f"this backend, or this machine, is too slow to see something that lasts {_PACES[-1]:g} s")
+
+
+def rounds(count: int) -> Iterator[int]:
+    """The numbers below ``count``, one at least, as long as there is time: slow rounds show less, nothing wrong."""
+    until = time.monotonic() + _ROUNDS_FOR
+    for number in range(count):
+        if number and time.monotonic() > until:
+            return
+        yield number
 
 
 # --- ids ----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from zaqar_conformance.checks._support import (
     ensure_opaque,
     ids_of,
     listed,
+    paced,
     post,
     see_listed,
     see_stats,
@@ -216,48 +217,62 @@ def messages_are_active_again_when_the_claim_ends(env: Env) -> None:
 @check("CLM-004", waits=True)
 def messages_are_claimed_again_when_the_claim_ends(env: Env) -> None:
     """Claimed messages are not claimed again before the claim's ttl is over, and first of all from then on."""
-    queue = env.queue()
-    ids = post(env, queue, 3)
-    before = time.monotonic()
-    take(env, queue, 1, ttl=0.15)
-    after = time.monotonic()
-    take(env, queue, 1)
 
-    def first_again() -> bool:
-        claim = env.storage.claims.create(queue, limit=1)
-        if claim.id is not None and claim.messages[0].id == ids[2]:
-            env.storage.claims.delete(queue, claim.id)
-        return [message.id for message in claim.messages] == ids[:1]
+    def scenario(unit: float) -> bool:
+        queue = env.queue()
+        ids = post(env, queue, 3)
+        before = time.monotonic()
+        take(env, queue, 1, ttl=unit)
+        after = time.monotonic()
+        take(env, queue, 1)
+        if time.monotonic() - before >= unit:
+            return False
 
-    turns(
-        env,
-        first_again,
-        earliest=before + 0.15,
-        latest=after + 0.15,
-        requirement="CLM-004",
-        what="the first of 3 messages was claimed for 0.15 s, the second for long; a claim gets the first",
-    )
+        def first_again() -> bool:
+            claim = env.storage.claims.create(queue, limit=1)
+            if claim.id is not None and claim.messages[0].id == ids[2]:
+                env.storage.claims.delete(queue, claim.id)
+            return [message.id for message in claim.messages] == ids[:1]
+
+        turns(
+            env,
+            first_again,
+            earliest=before + unit,
+            latest=after + unit,
+            requirement="CLM-004",
+            what=f"the first of 3 messages was claimed for {unit} s, the second for long; a claim gets the first",
+        )
+        return True
+
+    paced(scenario)
 
 
 @check("CLM-004", waits=True)
 def each_claim_ends_at_its_own_time(env: Env) -> None:
     """Of several claims the shorter ends first, whichever was made first; each frees its own messages."""
-    queue = env.queue()
-    ids = post(env, queue, 6)
-    before = time.monotonic()
-    for ttl in (0.3, 0.15, LONG):
-        take(env, queue, 2, ttl=ttl)
-    after = time.monotonic()
-    for ttl, free in ((0.15, ids[2:4]), (0.3, ids[:4])):
-        turns(
-            env,
-            lambda: len(listed(env, queue)) >= len(free),  # noqa: B023  # called here and now
-            earliest=before + ttl,
-            latest=after + ttl,
-            requirement="CLM-004",
-            what=f"claims of 2 messages each for 0.3, 0.15 and {LONG:g} s; {len(free)} messages are listed",
-        )
-    see_listed(env, queue, ids[:4], "CLM-004", "6 messages of which the first two claims have ended")
+
+    def scenario(unit: float) -> bool:
+        queue = env.queue()
+        ids = post(env, queue, 6)
+        before = time.monotonic()
+        for ttl in (2 * unit, unit, LONG):
+            take(env, queue, 2, ttl=ttl)
+        after = time.monotonic()
+        if after - before >= unit:
+            return False
+        for ttl, free in ((unit, ids[2:4]), (2 * unit, ids[:4])):
+            turns(
+                env,
+                lambda: len(listed(env, queue)) >= len(free),  # noqa: B023  # called here and now
+                earliest=before + ttl,
+                latest=after + ttl,
+                requirement="CLM-004",
+                what=f"claims of 2 messages each for {2 * unit}, {unit} and {LONG:g} s; {len(free)} are listed",
+            )
+        see_listed(env, queue, ids[:4], "CLM-004", "6 messages of which the first two claims have ended")
+        return True
+
+    paced(scenario)
 
 
 @check("CLM-004", thorough=True)

@@ -27,6 +27,7 @@ from zaqar_conformance.checks._clients import (
     settled,
     worker_recorders,
 )
+from zaqar_conformance.checks._support import rounds
 from zaqar_conformance.env import Env
 from zaqar_conformance.history import History
 from zaqar_conformance.processes import Worker
@@ -51,7 +52,7 @@ def deletions_stay_done_while_others_work(env: Env) -> None:
     """A message deleted while others claim, renew, release, fetch and list it is never seen again, nor counted."""
     queue = env.queue()
     clients = recorders(env, 5)
-    for number in range(40):
+    for number in rounds(40):
         _delete_while_others_claim(env, queue, clients)
         if env.declares(Capability.CLAIMS):
             _delete_while_the_claim_changes(env, queue, clients, renew=bool(number % 2))
@@ -114,7 +115,7 @@ def what_others_claim_meanwhile_is_not_deleted(env: Env) -> None:
         return
     queue = env.queue()
     clients = recorders(env, 6)
-    for _ in range(40):
+    for _ in rounds(40):
         ids = clients[0].post(queue, 8)
 
         def work(index: int, ids: list[str] = ids) -> None:
@@ -188,7 +189,7 @@ def post_order_is_claim_order_for_one_consumer_and_for_many(env: Env) -> None:
             client, rng = clients[index], generators[index]
             if index < 3:
                 with running:
-                    for _ in range(30):
+                    for _ in rounds(30):
                         client.post(queue, rng.randint(1, 4))
             else:
                 _claim_until_done(client, rng, queue, running)
@@ -297,7 +298,7 @@ def pops_at_once_share_out_the_messages(env: Env) -> None:
         client, rng = clients[index], generators[index]
         if index < 2:
             with running:
-                for _ in range(60):
+                for _ in rounds(60):
                     client.post(queue, rng.randint(1, 8))
         else:
             _pop_until_done(client, rng, queue, running)
@@ -316,7 +317,7 @@ def nobody_is_told_none_while_messages_remain(env: Env) -> None:
     """Eight clients that claim at once until they are told None are not told so while some message is active."""
     clients = recorders(env, 8)
     generators = rngs(env, len(clients))
-    for number in range(16):
+    for number in rounds(16):
         queue = env.queue()
         clients[0].post(queue, 40 if number % 2 else 8)
         settled(env)
@@ -424,7 +425,7 @@ def statistics_are_true_while_messages_move(env: Env) -> None:
 @check("QUE-002", thorough=True)
 def one_of_many_creators_of_a_queue_wins(env: Env) -> None:
     """``create`` says True to exactly one of many at once: of eight threads, and of four processes with two each."""
-    for _ in range(30):
+    for _ in rounds(30):
         queue = env.queue()
         clients = recorders(env, 8, [env.storage])
         env.threads(8, partial(_create, clients, queue))
@@ -465,7 +466,7 @@ def queue_listings_are_complete_while_others_come_and_go(env: Env) -> None:
         if index < 3:
             with running:
                 mine: deque[str] = deque()
-                for number in range(80):
+                for number in rounds(80):
                     mine.append(f"{rng.randrange(30):03}-{rng.choice('az')}-{index}-{number}")
                     client.create_queue(mine[-1])
                     if len(mine) > 10:
@@ -680,7 +681,7 @@ def _post_while_looking(env: Env, size: int, batches: int, *, claim: bool) -> No
         client = clients[index]
         if index < 2:
             with running:
-                for _ in range(batches):
+                for _ in rounds(batches):
                     client.post(queue, size)
             return
         while running:
@@ -699,7 +700,7 @@ def _post_while_looking(env: Env, size: int, batches: int, *, claim: bool) -> No
 def _post_what_expires(client: Recorder, queue: str, kept: str, *, claims: bool) -> list[str]:
     """Post messages that expire soon, and to the queue ``kept`` some that a claim keeps alive; the latter's ids."""
     held: list[str] = []
-    for _ in range(20):
+    for _ in rounds(20):
         client.post(queue, 5, ttl=0.02)
         client.post(kept, 3, ttl=_LIFE)
         if claims:
@@ -707,8 +708,8 @@ def _post_what_expires(client: Recorder, queue: str, kept: str, *, claims: bool)
     return held
 
 
-def _post_and_delete(client: Recorder, queue: str, rounds: int) -> None:
-    for _ in range(rounds):
+def _post_and_delete(client: Recorder, queue: str, count: int) -> None:
+    for _ in rounds(count):
         ids = client.post(queue, 3)
         client.delete(queue, ids[0])
         client.bulk_delete(queue, ids[1:2])

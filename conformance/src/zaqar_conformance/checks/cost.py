@@ -32,7 +32,7 @@ _NAMES = 1000
 _GLANCE = 10.0
 """Seconds: the most that is spent on a depth for the report alone."""
 _PACE = 1000
-"""So many messages are posted to see how long a queue takes to fill."""
+"""So many messages, but not more than ``depth``, are posted to see how long a queue takes to fill."""
 _COUNTS = 5
 """So many rounds are counted on the wire; the median leaves out a connection that is made anew."""
 
@@ -119,13 +119,13 @@ def _beside(env: Env, first: str) -> str:
 
 def _time_to_post(env: Env, count: int) -> float:
     """Seconds, rather too many, in which so many are posted: with that ttl all are there before the first expires."""
-    queue = env.queue("pace")
-    post(env, queue, _PACE)  # opens connections, and fills caches
+    queue, some = env.queue("pace"), min(env.depth, _PACE)
+    post(env, queue, some)  # opens connections, and fills caches
     began = time.monotonic()
-    post(env, queue, _PACE)
+    post(env, queue, some)
     took = time.monotonic() - began
     env.storage.messages.purge(queue)
-    return 0.5 + 1.5 * took * count / _PACE
+    return 0.5 + 1.5 * took * count / some
 
 
 def _post(env: Env, queue: str, count: int, *, ttl: float = LONG, delay: float = 0) -> Iterator[None]:

@@ -348,7 +348,7 @@ def a_message_deleted_while_delayed_never_appears(env: Env) -> None:
 @check("MSG-020")
 def purge_removes_all_messages(env: Env) -> None:
     """A purge removes every message, thousands too; a second one succeeds; the queue goes on."""
-    for count in (1, 3, 2_500):
+    for count in (1, 3, min(env.depth, 2_500)):
         queue = env.queue()
         ids = post(env, queue, count)
         for times in ("once", "twice"):

@@ -17,10 +17,11 @@ from zaqar_conformance.check import Violation, check, ensure, ensure_equal, ensu
 from zaqar_conformance.checks._calls import (
     CACHED,
     SLACK,
-    TIMEOUT,
+    Call,
     all_end_in_time,
     calls_of_a_client_each,
     claim_calls,
+    hasty,
     message_calls,
     queue_calls,
     storage_calls,
@@ -74,7 +75,7 @@ def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
     """While the datastore serves nobody every method ends in time: with ``StorageUnavailable``, or the answer."""
     calls = calls_of_a_client_each(env)
     with env.target.blocked(env.uri):
-        all_end_in_time([*calls, ("connect", partial(env.connect, connect_timeout=TIMEOUT, timeout=TIMEOUT))])
+        _all_end_in_time(env, calls)
     env.wait_for(
         env.storage.is_alive,
         bool,
@@ -86,7 +87,7 @@ def blocked_datastore_ends_every_method_in_time(env: Env) -> None:
 @check("FAI-002", destructive=True, thorough=True, waits=True)
 def blocked_datastore_refuses_writes(env: Env) -> None:
     """A post to a datastore that serves nobody raises ``StorageUnavailable``, each time, and works afterwards."""
-    queue, client = env.queue(), env.connect(timeout=TIMEOUT, metadata_ttl=CACHED)
+    queue, client = env.queue(), env.connect(timeout=hasty(env), metadata_ttl=CACHED)
     for _ in range(2):
         client.messages.post(queue, [NewMessage("before")])
     with env.target.blocked(env.uri):
@@ -96,7 +97,7 @@ def blocked_datastore_refuses_writes(env: Env) -> None:
                 StorageUnavailable,
                 "FAI-002",
                 f"post {attempt} to a datastore that serves nobody, if the target pauses all of its processes",
-                partial(_in_time, call),
+                partial(_in_time, env, call),
             )
     env.wait_for(
         lambda: _post_again(client, queue),
@@ -120,7 +121,7 @@ def killed_datastore_ends_every_method_in_time(env: Env) -> None:
         return
     calls = calls_of_a_client_each(env)
     env.target.kill()
-    all_end_in_time([*calls, ("connect", partial(env.connect, connect_timeout=TIMEOUT, timeout=TIMEOUT))])
+    _all_end_in_time(env, calls)
     env.target.restart()
     env.wait_for(env.storage.is_alive, bool, "FAI-002", "is_alive of a client from before, once the datastore is back")
 
@@ -320,7 +321,13 @@ def wrong_option_creates_nothing(env: Env) -> None:
 # --- in time ------------------------------------------------------------------------------------------
 
 
-def _in_time(call: Callable[[], object]) -> object:
+def _all_end_in_time(env: Env, calls: list[Call]) -> None:
+    """These, and a new connection."""
+    connect = partial(env.connect, connect_timeout=hasty(env), timeout=hasty(env))
+    all_end_in_time([*calls, ("connect", connect)], hasty(env))
+
+
+def _in_time(env: Env, call: Callable[[], object]) -> object:
     """The call's result or error; ``Violation`` if it takes longer than its ``timeout`` allows."""
     ended: list[tuple[object, Exception | None]] = []
 
@@ -332,9 +339,10 @@ def _in_time(call: Callable[[], object]) -> object:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(TIMEOUT + SLACK)
+    longest = hasty(env) + SLACK
+    thread.join(longest)
     if not ended:
-        raise Violation("FAI-002", f"a call with timeout={TIMEOUT} was not over after {TIMEOUT + SLACK} s")
+        raise Violation("FAI-002", f"a call with timeout={hasty(env)} was not over after {longest} s")
     result, error = ended[0]
     if error is not None:
         raise error

@@ -43,12 +43,12 @@ def what_is_delayed_behind_free_messages_is_not_claimed(env: Env) -> None:
 @check("POP-004", thorough=True)
 def pops_that_may_fail_give_nothing_twice(env: Env) -> None:
     """Eight clients pop a long queue, whatever errors they meet: some get messages, and no two the same one."""
-    queue, errors = env.queue(), list[StorageError]()
-    post(env, queue, _POPPED)
+    queue, popped, errors = env.queue(), min(env.depth, _POPPED), list[StorageError]()
+    post(env, queue, popped)
 
     def work(index: int) -> list[str]:
         storage, mine = env.connect(), list[str]()
-        for _ in range(2 * _POPPED // 5 // _POPPERS):
+        for _ in range(2 * popped // 5 // _POPPERS):
             try:
                 mine += ids_of(storage.messages.pop(queue, 5))
             except StorageError as error:

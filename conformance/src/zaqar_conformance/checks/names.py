@@ -12,6 +12,7 @@ from zaqar_conformance.checks._support import (
     LONG,
     difference,
     ids_of,
+    in_calls,
     keeps_records,
     listed,
     post,
@@ -411,9 +412,10 @@ def unknown_message_ids_are_absent(env: Env) -> None:
         found = env.storage.messages.bulk_get(queue, [one])
         ensure_equal(found, [], "NAM-009", f"bulk_get([{one[:100]!r}])")
         env.storage.messages.delete(queue, one)
-    found = env.storage.messages.bulk_get(queue, [*strange, *ids, *strange])
-    ensure_equal(ids_of(found), ids, "NAM-009", "bulk_get of 3 ids among strange ones")
-    ensure_equal(env.storage.messages.bulk_delete(queue, strange), [], "NAM-009", "bulk_delete of strange ids: refused")
+    see_fetched(env, queue, [*strange, *ids, *strange], ids, "NAM-009", "3 ids among strange ones")
+    for some in in_calls(env, strange):
+        refused = env.storage.messages.bulk_delete(queue, some)
+        ensure_equal(refused, [], "NAM-009", "bulk_delete of strange ids: refused")
     see_listed(env, queue, ids, "NAM-009", "3 messages, after deletions of strange ids")
 
 
@@ -437,7 +439,8 @@ def unknown_claim_ids_do_not_exist(env: Env) -> None:
         env.storage.claims.delete(queue, one, message_ids=ids)
         refused = env.storage.messages.bulk_delete(queue, ids, claim_ids=[one])
         ensure_equal(refused, ids, "NAM-009", f"bulk_delete with the claim id {name}: refused")
-    env.storage.claims.delete(queue, claim, message_ids=_strange_ids(ids))
+    for some in in_calls(env, _strange_ids(ids)):
+        env.storage.claims.delete(queue, claim, message_ids=some)
     see_stats(env, queue, "NAM-009", "2 of 4 messages claimed, after calls with strange claim ids", free=2, claimed=2)
 
 

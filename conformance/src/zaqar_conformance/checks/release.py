@@ -120,8 +120,7 @@ def release_of_thousands_by_name(env: Env) -> None:
     """Thousands of messages are released by name in one call, and the rest stays claimed."""
     limits = env.storage.limits
     most = min(limits.max_messages_per_claim, limits.max_ids_per_call, limits.max_messages_per_post)
-    for size in (999, 1001, 2_500):
-        size = min(size, most)  # noqa: PLW2901
+    for size in sorted({min(size, most) for size in (999, 1001, 2_500)}):
         queue = env.queue()
         ids = post(env, queue, size)
         claim, _ = take(env, queue, size)

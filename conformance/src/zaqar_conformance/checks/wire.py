@@ -12,7 +12,7 @@ from functools import partial
 
 from zaqar_conformance.check import Undecided, check
 from zaqar_conformance.checks._aftermath import Aftermath
-from zaqar_conformance.checks._calls import CACHED, TIMEOUT, all_end_in_time, calls_of_a_client_each
+from zaqar_conformance.checks._calls import CACHED, SLACK, all_end_in_time, calls_of_a_client_each, hasty
 from zaqar_conformance.checks._clients import Busy, recorders, rngs
 from zaqar_conformance.checks._support import LONG, listed, post, take
 from zaqar_conformance.env import Env
@@ -22,8 +22,6 @@ from zaqar_core.errors import OutcomeUnknown, StorageError
 
 _IN_A_ROW = (1, 4)
 """So many requests are cut: one, after which trying again helps, and more than anybody tries."""
-_PATIENT = 3.0
-"""Seconds: the ``timeout`` of clients of which something is cut."""
 _CLIENTS = 4
 _CUTS = 200
 """At random, one after the other."""
@@ -31,9 +29,8 @@ _BETWEEN = 0.01
 """Seconds until the next cut, if nothing was sent that could be cut."""
 _LATE = 0.03
 """Seconds by which each part of a reply is late on a slow network; a call may take several, within its ``timeout``."""
-_SERVED = 10.0
-_TOO_LATE = 3.0
-"""Seconds: longer than ``timeout``, and than what is granted beyond it."""
+_TOO_LATE = 1.0
+"""Seconds: so much longer than ``timeout`` and what is granted beyond it are replies held back."""
 
 Counts = tuple[int, int]
 """The messages of a queue that are active, and all of them."""
@@ -49,7 +46,7 @@ def what_is_cut_off_happened_once_or_not_at_all(env: Env) -> None:
     with _wire(env) as (proxy, uri):
         for where in Cut:
             for times in _IN_A_ROW:
-                client = env.connect(uri=uri, timeout=_PATIENT, metadata_ttl=CACHED)
+                client = env.connect(uri=uri, timeout=env.target.call_timeout / 3, metadata_ttl=CACHED)
                 for make in _operations(env):
                     _cut(env, client, proxy, [where] * times, make)
 
@@ -61,7 +58,7 @@ def cuts_at_random_lose_and_double_nothing(env: Env) -> None:
         return
     queue, over = env.queue(), threading.Event()
     with _wire(env) as (proxy, uri):
-        storages = [env.connect(uri=uri, timeout=_PATIENT, metadata_ttl=CACHED) for _ in range(2)]
+        storages = [env.connect(uri=uri, timeout=env.target.call_timeout / 3, metadata_ttl=CACHED) for _ in range(2)]
         clients = recorders(env, _CLIENTS, storages)
         pops = 0.3 if env.declares(Capability.POP) else 0.0
         busy = [
@@ -89,15 +86,16 @@ def a_slow_network_ends_every_method_in_time(env: Env) -> None:
     if _has_no_wire(env):
         return
     with _wire(env) as (proxy, uri):
-        slow = calls_of_a_client_each(env, uri=uri, timeout=_SERVED)
+        slow = calls_of_a_client_each(env, uri=uri, timeout=env.target.call_timeout)
         slow = [call for call in slow if call[0] != "gc"]  # which takes as long as others have left to remove
         proxy.delay(_LATE)
-        all_end_in_time(slow, timeout=_SERVED, served=True)
+        all_end_in_time(slow, env.target.call_timeout, served=True)
         proxy.delay(0)
         calls = calls_of_a_client_each(env, uri=uri)
-        proxy.delay(_TOO_LATE)
-        connect = partial(env.connect, uri=uri, connect_timeout=TIMEOUT, timeout=TIMEOUT)
-        all_end_in_time([*calls, ("connect", connect)])
+        timeout = hasty(env)
+        proxy.delay(timeout + SLACK + _TOO_LATE)
+        connect = partial(env.connect, uri=uri, connect_timeout=timeout, timeout=timeout)
+        all_end_in_time([*calls, ("connect", connect)], timeout)
 
 
 def _has_no_wire(env: Env) -> bool:

@@ -425,7 +425,7 @@ def test_pops_that_may_fail_must_not_all_fail() -> None:
     report = run(target("fault=pops-fail"), only=["pops_that_may_fail_give_nothing_twice"], checks=all_checks())
     (result,) = report.checks
     assert (result.outcome, result.requirement) == (Outcome.FAILED, "POP-001")
-    assert "1600 pops failed, the last with StorageUnavailable: try again" in result.message
+    assert "400 pops failed, the last with StorageUnavailable: try again" in result.message
 
 
 def test_a_hanging_call_is_given_up_and_the_run_goes_on() -> None:

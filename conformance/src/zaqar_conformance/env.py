@@ -126,14 +126,14 @@ class Env:
 
     # --- many at once -------------------------------------------------------------------------------
 
-    def threads(self, count: int, work: Callable[[int], T], *, within: float = 0.0) -> list[T]:
+    def threads(self, count: int, work: Callable[[int], T], *, within: float | None = None) -> list[T]:
         """Run ``work(0)`` to ``work(count - 1)`` in threads that start together; their results, or the first error.
 
         They take turns every few operations of the interpreter, so that one is amid anything when another goes on.
         ``within``: seconds until a thread that has not ended is taken to hang; unless given as long as checks of this
         target may be at work.
         """
-        within = within or self.patience
+        within = self.patience if within is None else within
         results: list[Any] = [None] * count
         errors: list[BaseException] = []
         barrier = threading.Barrier(count)
@@ -160,28 +160,34 @@ class Env:
         return results
 
     def processes(
-        self, count: int, work: str, arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, within: float = 0.0
+        self,
+        count: int,
+        work: str,
+        arguments: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        within: float | None = None,
     ) -> list[Any]:
         """Run ``work`` ("package.module:function") in ``count`` processes that start together; their JSON results.
 
         Each calls ``function(worker, **arguments)`` with a :class:`zaqar_conformance.processes.Worker`; a sequence
         gives each process its own arguments. Operations that workers record are taken into ``history``.
         """
+        within = self.patience if within is None else within
         each = [arguments] * count if isinstance(arguments, Mapping) else list(arguments)
-        results = run_processes(self.settings, self.seed, work, each, within=within or self.patience)
+        results = run_processes(self.settings, self.seed, work, each, within=within)
         for result in results:
             self.history.extend(result.operations)
         return [result.value for result in results]
 
     @contextmanager
-    def child(self, work: str, *, within: float = 0.0, **arguments: Any) -> Iterator[ChildProcess]:
+    def child(self, work: str, *, within: float | None = None, **arguments: Any) -> Iterator[ChildProcess]:
         """Run ``work`` in a process, already going, that the check may listen to (``lines``) and ``kill`` at any time.
 
         It is killed at the end of the context; what it recorded is in the result that ``ChildProcess.result`` gives.
         """
         with ChildProcess(work, self.settings, self.seed, arguments, index=0) as child:
             child.start()
-            child.go(within or self.patience)
+            child.go(self.patience if within is None else within)
             yield child
 
     def close(self) -> None:

@@ -16,12 +16,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from zaqar_conformance.check import Violation, check, ensure, ensure_equal, ensure_raises
 from zaqar_conformance.checks._calls import (
     CACHED,
-    SLACK,
     Call,
     all_end_in_time,
     calls_of_a_client_each,
     claim_calls,
     hasty,
+    longest,
     message_calls,
     queue_calls,
     storage_calls,
@@ -33,6 +33,8 @@ from zaqar_core.errors import InvalidOption, StorageClosed, StorageError, Storag
 from zaqar_core.uri import Uri
 
 _CONNECT_TIMEOUT = 1.0
+_SLACK = 1.5
+"""Seconds that connecting may take beyond its time-out: for a machine that is busy."""
 
 
 @check("FAI-001")
@@ -46,7 +48,7 @@ def unreachable_backend_is_unavailable(env: Env) -> None:
         raised = ensure_raises(StorageUnavailable, "FAI-001", what, call)
         took = time.monotonic() - began
         ensure(
-            took <= _CONNECT_TIMEOUT + SLACK,
+            took <= _CONNECT_TIMEOUT + _SLACK,
             "FAI-001",
             f"{what}, connect_timeout={_CONNECT_TIMEOUT}: it raised after {took:.1f} s",
         )
@@ -339,10 +341,10 @@ def _in_time(env: Env, call: Callable[[], object]) -> object:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    longest = hasty(env) + SLACK
-    thread.join(longest)
+    limit = longest(hasty(env))
+    thread.join(limit)
     if not ended:
-        raise Violation("FAI-002", f"a call with timeout={hasty(env)} was not over after {longest} s")
+        raise Violation("FAI-002", f"a call with timeout={hasty(env)} was not over after {limit} s")
     result, error = ended[0]
     if error is not None:
         raise error

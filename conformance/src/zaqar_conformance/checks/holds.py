@@ -57,6 +57,6 @@ def pops_that_may_fail_give_nothing_twice(env: Env) -> None:
 
     counts = Counter(each for mine in env.threads(_POPPERS, work) for each in mine)
     said = f"; {len(errors)} pops failed, the last with {type(errors[-1]).__name__}: {errors[-1]}" if errors else ""
-    ensure(counts, "POP-001", f"of {_POPPED} messages none was popped by {_POPPERS} clients{said}")
+    ensure(counts, "POP-001", f"of {popped} messages none was popped by {_POPPERS} clients{said}")
     twice = [each for each, count in counts.items() if count > 1]
     ensure(not twice, "POP-004", f"{len(twice)} of {len(counts)} popped messages were given more than once")

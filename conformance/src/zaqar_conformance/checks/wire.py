@@ -12,7 +12,7 @@ from functools import partial
 
 from zaqar_conformance.check import Undecided, check
 from zaqar_conformance.checks._aftermath import Aftermath
-from zaqar_conformance.checks._calls import CACHED, SLACK, all_end_in_time, calls_of_a_client_each, hasty
+from zaqar_conformance.checks._calls import CACHED, all_end_in_time, calls_of_a_client_each, hasty, longest
 from zaqar_conformance.checks._clients import Busy, recorders, rngs
 from zaqar_conformance.checks._support import LONG, listed, post, take
 from zaqar_conformance.env import Env
@@ -93,7 +93,7 @@ def a_slow_network_ends_every_method_in_time(env: Env) -> None:
         proxy.delay(0)
         calls = calls_of_a_client_each(env, uri=uri)
         timeout = hasty(env)
-        proxy.delay(timeout + SLACK + _TOO_LATE)
+        proxy.delay(longest(timeout) + _TOO_LATE)
         connect = partial(env.connect, uri=uri, connect_timeout=timeout, timeout=timeout)
         all_end_in_time([*calls, ("connect", connect)], timeout)
 

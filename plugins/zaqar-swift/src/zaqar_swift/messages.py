@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -33,7 +34,8 @@ from zaqar_swift.queues import START, Item, Place, Position, Queues, Scan, View,
 from zaqar_swift.store import LONGEST_PAGE
 
 _MARKER: Final = re.compile(r"([0-9a-f]{14})-([A-Za-z0-9_-]{32})?")
-_POP_LEASE: Final = 60.0
+_POP_LEASE: Final = 5.0
+"""Seconds after which what a pop took is free again, should its client have died before it was deleted."""
 _LOOKED_BACK: Final = 64
 
 
@@ -166,7 +168,9 @@ class SwiftMessages(MessageController):
         taken = self._choice.take(place, ttl=to_us(_POP_LEASE), grace=0, limit=limit, deadline=deadline)
         if taken is None:
             return []
-        self._queues.delete_messages(place, [item.id for item in taken.items], deadline)
+        # Nothing is deleted that others may have got by then.
+        ends = time.monotonic() + (taken.claim.ends - self._queues.clock.now()) / 1_000_000
+        self._queues.delete_messages(place, [item.id for item in taken.items], min(deadline, ends))
         self._queues.drop_claim(place, taken.claim_id, deadline)
         return [stored(taken.before, item, taken.contents[item.id]) for item in taken.items]
 

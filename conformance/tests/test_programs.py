@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import find as find_example
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from zaqar_conformance.check import Violation
 from zaqar_conformance.env import Env
 from zaqar_conformance.mutants.zoo import find
-from zaqar_conformance.programs import draw
+from zaqar_conformance.programs import draw, search
 from zaqar_conformance.programs.search import Search
 from zaqar_conformance.programs.steps import Remove, Sofar, Step
 from zaqar_conformance.reference.target import MemoryTarget
@@ -33,7 +34,7 @@ def mutant(name: str) -> str:
 def program_found(env: Env, steps: st.SearchStrategy[Step], names: str) -> str:
     """The program that shows what is wrong; the search ends as soon as there is one."""
     try:
-        with pytest.raises(Violation) as caught:
+        with pytest.raises(Violation) as caught, patch.object(search, "_SHORTENING", 300):
             Search(env, [steps], names=names, tidy=[]).run("MSG-031", seconds=100)
     finally:
         env.close()

@@ -527,14 +527,19 @@ def test_checks_that_wait_run_at_the_same_time_and_the_others_by_themselves() ->
 
 def test_a_datastore_for_checks_that_wait_that_does_not_start() -> None:
     class Second(type(target())):  # type: ignore[misc]
+        error: BaseException = OSError("no room for another")
+
         def start(self, workspace: Path) -> str:
             if self.first is not self:
-                raise OSError("no room for another")
+                raise self.error
             return str(super().start(workspace))
 
     on = Second()
     Second.first = on
     with pytest.raises(CannotRun, match="cannot be used: OSError: no room for another"):
+        report_of(waits(lambda env: None, "one"), on=on)
+    Second.error = SystemExit("a target that ends the process")
+    with pytest.raises(SystemExit, match="ends the process"):
         report_of(waits(lambda env: None, "one"), on=on)
 
 

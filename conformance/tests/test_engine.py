@@ -498,6 +498,19 @@ def test_a_destructive_check_gets_a_server_of_its_own() -> None:
     assert shared.stopped == [seen[0], shared]  # type: ignore[attr-defined]
 
 
+def test_the_secret_of_a_server_of_its_own_is_hidden_too() -> None:
+    def tells(env: Env) -> None:
+        raise Violation("MSG-001", env.uri)
+
+    class Other(type(target())):  # type: ignore[misc]
+        def fresh(self) -> Target:
+            return target("token=0wn-s3cret")
+
+    report = report_of(make(tells, destructive=True), on=Other())
+    assert "token=***" in report.checks[0].message
+    assert "0wn-s3cret" not in report.to_json()
+
+
 def test_a_datastore_of_somebody_elses_is_never_hurt() -> None:
     report = report_of(make(violates, destructive=True), make(passes), on=UriTarget("faulty://given?token=s3cret"))
     assert [result.outcome for result in report.checks] == [Outcome.NOT_RUN, Outcome.PASSED]

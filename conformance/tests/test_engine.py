@@ -498,6 +498,19 @@ def test_a_destructive_check_gets_a_server_of_its_own() -> None:
     assert shared.stopped == [seen[0], shared]  # type: ignore[attr-defined]
 
 
+def test_the_secret_of_a_server_of_its_own_is_hidden_too() -> None:
+    def tells(env: Env) -> None:
+        raise Violation("MSG-001", env.uri)
+
+    class Other(type(target())):  # type: ignore[misc]
+        def fresh(self) -> Target:
+            return target("token=0wn-s3cret")
+
+    report = report_of(make(tells, destructive=True), on=Other())
+    assert "token=***" in report.checks[0].message
+    assert "0wn-s3cret" not in report.to_json()
+
+
 def test_a_datastore_of_somebody_elses_is_never_hurt() -> None:
     report = report_of(make(violates, destructive=True), make(passes), on=UriTarget("faulty://given?token=s3cret"))
     assert [result.outcome for result in report.checks] == [Outcome.NOT_RUN, Outcome.PASSED]
@@ -527,14 +540,19 @@ def test_checks_that_wait_run_at_the_same_time_and_the_others_by_themselves() ->
 
 def test_a_datastore_for_checks_that_wait_that_does_not_start() -> None:
     class Second(type(target())):  # type: ignore[misc]
+        error: BaseException = OSError("no room for another")
+
         def start(self, workspace: Path) -> str:
             if self.first is not self:
-                raise OSError("no room for another")
+                raise self.error
             return str(super().start(workspace))
 
     on = Second()
     Second.first = on
     with pytest.raises(CannotRun, match="cannot be used: OSError: no room for another"):
+        report_of(waits(lambda env: None, "one"), on=on)
+    Second.error = SystemExit("a target that ends the process")
+    with pytest.raises(SystemExit, match="ends the process"):
         report_of(waits(lambda env: None, "one"), on=on)
 
 

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import find as find_example
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 from zaqar_conformance.check import Violation
 from zaqar_conformance.env import Env
 from zaqar_conformance.mutants.zoo import find
-from zaqar_conformance.programs import draw
+from zaqar_conformance.programs import draw, search
 from zaqar_conformance.programs.search import Search
-from zaqar_conformance.programs.steps import Remove, Step
+from zaqar_conformance.programs.steps import Remove, Sofar, Step
 from zaqar_conformance.reference.target import MemoryTarget
 from zaqar_core import Capability
 from zaqar_core.contract import new_id
@@ -33,7 +34,7 @@ def mutant(name: str) -> str:
 def program_found(env: Env, steps: st.SearchStrategy[Step], names: str) -> str:
     """The program that shows what is wrong; the search ends as soon as there is one."""
     try:
-        with pytest.raises(Violation) as caught:
+        with pytest.raises(Violation) as caught, patch.object(search, "_SHORTENING", 300):
             Search(env, [steps], names=names, tidy=[]).run("MSG-031", seconds=100)
     finally:
         env.close()
@@ -62,6 +63,19 @@ def test_what_time_should_have_ended_is_found() -> None:
     env = Env(MemoryTarget(), mutant("ttls-are-whole-seconds"), seed="1", depth=100)
     program = program_found(env, draw.on_messages(env.storage.capabilities, timed=True), "xy")
     assert "time.sleep(" in program
+
+
+def test_nothing_becomes_available_in_the_same_step_as_something_else() -> None:
+    """The model's clock stands still within a step: a delayed release after a delayed post would be before it there."""
+    sofar = Sofar({})
+    assert [sofar.delay(1), sofar.delay(1), sofar.delay(None), sofar.delay(0)] == [
+        "1.5 * STEP",
+        "2.5 * STEP",
+        "0",
+        "0.5 * STEP",
+    ]
+    sofar.now += 1
+    assert sofar.delay(1) == "2.5 * STEP"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])

@@ -120,7 +120,7 @@ def _in_lanes(
     session: Session, checks: Sequence[Check], lanes: int, progress: Progress | None
 ) -> Generator[CheckResult]:
     """Run some at the same time: a lane has a datastore of its own, and what it runs does so one after the other."""
-    done: SimpleQueue[CheckResult | Exception] = SimpleQueue()
+    done: SimpleQueue[CheckResult | BaseException] = SimpleQueue()
     over = threading.Event()
 
     def run_lane(mine: Sequence[Check]) -> None:
@@ -132,7 +132,7 @@ def _in_lanes(
                     if progress:
                         progress.started(check)
                     done.put(run_check(check))
-        except Exception as error:
+        except BaseException as error:  # whatever it is: without it the run would wait for ever
             done.put(error)
 
     with ThreadPoolExecutor(lanes) as pool:
@@ -141,7 +141,7 @@ def _in_lanes(
                 pool.submit(run_lane, checks[lane::lanes])
             for _ in checks:
                 result = done.get()
-                if isinstance(result, Exception):
+                if isinstance(result, BaseException):
                     raise result
                 yield result
         finally:

@@ -21,6 +21,10 @@ class Secrets:
         # The longest first: one may be a part of another.
         self._forms = sorted(filter(None, forms), key=len, reverse=True)
 
+    def take_in(self, other: Secrets) -> None:
+        """Hide those too."""
+        self._forms = sorted({*self._forms, *other._forms}, key=len, reverse=True)
+
     def hide(self, text: str) -> str:
         """The text without them."""
         for form in self._forms:

@@ -171,13 +171,14 @@ class Session:
         if not self._target.disposable:
             reason = "it hurts its datastore, and one given by its URI is never hurt; name a target instead"
             return _Trial(Judgement(Outcome.NOT_RUN, reason))
-        server = _Server(self._target.fresh())  # which the check may hurt
+        own = _Server(self._target.fresh())  # which the check may hurt
         try:
             try:
-                server.start()
-                return self._guarded(check, server, alone)
+                own.start()
+                return self._guarded(check, own, alone)
             finally:
-                server.stop()
+                server.secrets.take_in(own.secrets)
+                own.stop()
         except Exception as error:
             details = "".join(traceback.format_exception(error))
             return _Trial(Judgement(Outcome.ERROR, f"the server of its own failed: {error}", details=details))

@@ -114,9 +114,9 @@ def test_what_time_changed_is_settled_in_steps_of_a_thousand(
 
 def test_a_claim_larger_than_a_step_ends_in_steps(driver: RedisDriver, queue: QueueKey) -> None:
     ids = post(driver, queue, 3_300)
-    claim = driver.claims.create(queue, ttl=0.2, grace=0, limit=10_000)
-    driver.messages.delete(queue, ids[::7], claim_ids=[str(claim.id)])
-    time.sleep(0.3)
+    claim = driver.claims.create(queue, ttl=2, grace=0, limit=10_000)
+    assert not driver.messages.delete(queue, ids[::7], claim_ids=[str(claim.id)])
+    time.sleep(2.1)
     left = [message_id for number, message_id in enumerate(ids) if number % 7]
     assert [each.id for each in listed(driver, queue, limit=10_000).items] == left
 

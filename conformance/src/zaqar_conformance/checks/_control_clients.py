@@ -149,7 +149,7 @@ def delete_and_make_again(storage: Storage, pool: str) -> bool:
     try:
         storage.pools.delete(pool)
     except PoolInUse:
-        time.sleep(0.001)
+        time.sleep(0.001)  # in which those who use it may let go
         return False
     _no_entry_names(storage, pool)
     storage.pools.create(pool, uri=PLAIN)

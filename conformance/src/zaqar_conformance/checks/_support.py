@@ -200,7 +200,8 @@ def _nothing(difference: str) -> bool:
 def elapse(env: Env, seconds: float) -> None:
     """Wait until every duration of at most ``seconds`` that began before this call is over."""
     until = time.monotonic() + seconds + SLACK
-    env.wait_for(time.monotonic, lambda now: now >= until, "TIM-001", "the machine's clock stands still")
+    what = "the machine's clock stands still"
+    env.wait_for(time.monotonic, lambda now: now >= until, "TIM-001", what, within=seconds + 10)
 
 
 def turns(env: Env, read: Callable[[], object], *, earliest: float, latest: float, requirement: str, what: str) -> None:

@@ -336,7 +336,7 @@ class ReplaceIsDeleteAndInsert(ReferenceRecords):
     def replace(self, space: Space, key: str, value: bytes, *, version: str, nonce: str) -> str | None:
         if not self.delete(space, key, version=version):
             return None
-        time.sleep(0.03)  # in which the record is not there
+        time.sleep(0.08)  # in which the record is not there
         return self.insert(space, key, value, nonce=nonce)
 
 

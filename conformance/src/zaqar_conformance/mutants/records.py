@@ -12,7 +12,7 @@ from zaqar_conformance.reference.records import ReferenceRecords
 from zaqar_core.contract import Record, Space
 
 
-@mutant("REC-001", "QUE-001")
+@mutant("REC-001", "QUE-001", "CAT-005", "POO-008", "SUB-007")
 class InsertOverwrites(ReferenceRecords):
     """``insert`` is an upsert: it replaces what is there, and says that it made it."""
 
@@ -188,16 +188,6 @@ class ReplaceForgetsTheTtl(ReferenceRecords):
             if made is not None:
                 self._state.records[space, key] = self._state.records[space, key][0], None
             return made
-
-
-@mutant("REC-001", "CAT-005", "POO-008", "SUB-007")
-class InsertReplaces(ReferenceRecords):
-    """``insert`` replaces the record that is there."""
-
-    def insert(self, space: Space, key: str, value: bytes, *, nonce: str, ttl: float | None = None) -> str | None:
-        with self._state.lock:
-            self._state.records.pop((space, key), None)
-            return super().insert(space, key, value, nonce=nonce, ttl=ttl)
 
 
 @mutant("REC-008", "QUE-002", "POO-008", "SUB-007")

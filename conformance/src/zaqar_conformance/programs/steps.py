@@ -32,7 +32,7 @@ class Sofar:
     timed: bool = False
     posted: int = 0
     pages: list[List] = field(default_factory=list)
-    _available: dict[int, int] = field(default_factory=dict)
+    _available: set[int] = field(default_factory=set)
 
     def lasting(self, steps: int | None) -> str:
         """A duration that ends in the middle of a step, long after every operation of the step has been done."""
@@ -42,11 +42,14 @@ class Sofar:
         return f"{steps + 0.5} * STEP"
 
     def delay(self, steps: int | None) -> str:
-        """A delay, prolonged where something posted at another time would become available at the same one."""
+        """A delay, prolonged where something else becomes available in that step: which comes first is a matter of
+        milliseconds, of which the model knows nothing.
+        """
         if steps is None:
             return "0"
-        while self._available.setdefault(self.now + steps, self.now) != self.now:
+        while self.now + steps in self._available:
             steps += 1
+        self._available.add(self.now + steps)
         return self.lasting(steps)
 
     def one_of(self, name: str, number: int) -> str | None:

@@ -35,7 +35,17 @@ APART = {
 
 It is installed for its target alone, and tested there; ``check`` lints it and checks its types.
 """
-TARGETS = ("sqlite", "redis", "redis-always", "redis-cluster", "redis-sentinel", "swift", "swift-replicated", "memory")
+TARGETS = (
+    "sqlite",
+    "redis",
+    "redis-always",
+    "redis-cluster",
+    "redis-sentinel",
+    "swift",
+    "swift-replicated",
+    "swift-failing",
+    "memory",
+)
 IN_CHECK = ("sqlite", "redis", "memory")
 """Those that every change is tried on; CI has cells for all."""
 SERVERS = {

@@ -87,3 +87,33 @@ def test_a_failed_replica_misses_what_is_written_until_updaters_run(start_server
     assert seen == {("before",), ("before", "meanwhile")}
     control(server.port, "update")
     assert {tuple(listed(server.port)) for _ in range(30)} == {("before", "meanwhile")}
+
+
+def test_a_replica_that_missed_a_deletion_learns_of_it(start_server: StartServer) -> None:
+    """What is deleted while a replica is away is there again for whoever asks that one, until replicators run."""
+    server = start_server(replicas=3)
+    put(server.port, "one")
+    control(server.port, "fail/1")
+    url, token = swift.get_auth(auth_url(server.port), USER, KEY)
+    swift.delete_object(url, token, "c", "one")
+    control(server.port, "heal/1")
+    control(server.port, "update")
+    for _ in range(30):
+        with pytest.raises(swift.ClientException, match="404"):
+            swift.head_object(url, token, "c", "one")
+    assert {tuple(listed(server.port)) for _ in range(30)} == {()}
+
+
+def test_replicas_that_fail_in_turn_serve_all_the_while(start_server: StartServer) -> None:
+    """Two of three are there at any moment, and none stays away."""
+    server = start_server("--failing", "0.3", replicas=3)
+    away, deadline, written = set[int](), time.monotonic() + 30, 0
+    while away != {0, 1, 2} and time.monotonic() < deadline:
+        put(server.port, f"{written:06}")
+        written += 1
+        log = (server.folder / "swift.log").read_text()
+        away = {number for number in range(3) if f"replica {number} is away" in log}
+    assert away == {0, 1, 2}
+    deadline = time.monotonic() + 30
+    while len(listed(server.port)) != written:
+        assert time.monotonic() < deadline

@@ -28,9 +28,10 @@ class SwiftTarget(ServerTarget):
     call_timeout = 30.0
     at_once = 2
     replicas: ClassVar[int] = 1
+    settings: ClassVar[tuple[str, ...]] = ()
 
     def start(self, workspace: Path) -> str:
-        self.servers = self.servers or [swift_server(workspace / "swift", replicas=self.replicas)]
+        self.servers = self.servers or [swift_server(workspace / "swift", *self.settings, replicas=self.replicas)]
         [server] = self.servers
         server.start()
         return swift.uri(server.port)
@@ -51,6 +52,13 @@ class SwiftReplicatedTarget(SwiftTarget):
     depth = 150  # each request is three there
     at_once = 1
     replicas = 3
+
+
+class SwiftFailingTarget(SwiftReplicatedTarget):
+    """Of three replicas each in turn is away for two seconds, and back for two."""
+
+    name = "swift-failing"
+    settings = ("--failing", "2")
 
 
 def swift_server(folder: Path, *settings: str, replicas: int = 1) -> Server:

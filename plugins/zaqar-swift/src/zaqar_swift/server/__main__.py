@@ -27,7 +27,13 @@ def main() -> None:
         folder = Path(options.folder or own).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            cluster = Cluster(folder, port=options.port, replicas=options.replicas, token_life=options.token_life)
+            cluster = Cluster(
+                folder,
+                port=options.port,
+                replicas=options.replicas,
+                token_life=options.token_life,
+                failing=options.failing,
+            )
             cluster.start()
             print(f"export ST_AUTH={auth_url(cluster.port)} ST_USER={USER} ST_KEY={KEY}")
             print(uri(cluster.port), flush=True)
@@ -46,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", help="keep what is stored in this folder; else it goes when the servers end")
     parser.add_argument("--replicas", type=int, default=1, choices=range(1, 6), help="each on servers of its own")
     parser.add_argument("--token-life", type=int, default=86400, metavar="SECONDS", help="how long a token is good")
+    parser.add_argument(
+        "--failing", type=float, default=0.0, metavar="SECONDS", help="each replica in turn is away for so long"
+    )
     parser.add_argument("--forever", action="store_true", help="go on when standard input ends")
     return parser
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,17 +13,12 @@ import eventlet
 from eventlet import wsgi
 from swift.common import storage_policy, utils
 from swift.common.wsgi import SwiftHttpProtocol, loadapp
-from swift.container.replicator import ContainerReplicator
-from swift.container.updater import ContainerUpdater
-from swift.obj.expirer import ObjectExpirer
-from swift.obj.updater import ObjectUpdater
 
-from zaqar_swift.server import CONTROL, HOST
+from zaqar_swift.server import CONTROL, HOST, passes
 from zaqar_swift.server import configuration as files
 
 _LONGEST_REQUEST_LINE: Final = 8_192
-_OFTEN: Final = 1_000_000
-"""How many deletions or updates a second a pass may make."""
+_log = logging.getLogger(__name__)
 
 warnings.filterwarnings("ignore", message="capitalize_response_headers is disabled")
 
@@ -30,8 +26,10 @@ warnings.filterwarnings("ignore", message="capitalize_response_headers is disabl
 class Cluster:
     """A proxy, and for each replica an account, a container and an object server, not serving yet."""
 
-    def __init__(self, folder: Path, *, port: int, replicas: int, token_life: int) -> None:
+    def __init__(self, folder: Path, *, port: int, replicas: int, token_life: int, failing: float = 0.0) -> None:
+        """``failing``: seconds for which each replica in turn is away, and then none; 0: all stay."""
         self._folder = folder
+        self._failing = failing
         logging.basicConfig(filename=folder / "swift.log")
         files.write_swift_conf(folder)
         utils.set_swift_dir(str(folder))
@@ -49,23 +47,16 @@ class Cluster:
         for replica in self._replicas:
             replica.start()
         eventlet.spawn(_serve, self._listener, self._answer)
+        if self._failing:
+            eventlet.spawn(self._fail_in_turn)
 
     def expire(self) -> None:
         """One pass of the expirer: what has expired leaves the disk and the listings."""
-        for number in range(len(self._replicas)):  # accounts learn of their containers, the expirer's own among them
-            ContainerUpdater(self._daemon(number)).run_once()
-        client = str(files.write_internal_client(self._folder))
-        conf = {"internal_client_conf_path": client, "tasks_per_second": _OFTEN, "dequeue_from_legacy": "true"}
-        ObjectExpirer({**self._daemon(0), **conf}).run_once()
+        passes.expire(self._folder, len(self._replicas))
 
     def update(self) -> None:
-        """One pass of updaters and of the containers' replicators: listings learn what a server has missed."""
-        for number in range(len(self._replicas)):
-            updater = ObjectUpdater(self._daemon(number))
-            updater.get_container_ring()
-            updater.object_sweep(str(files.device_of(self._folder, number)))
-            port = self._replicas[number].ports["container"]
-            ContainerReplicator({**self._daemon(number), "bind_ip": HOST, "bind_port": str(port)}).run_once()
+        """One pass of updaters and replicators: objects and listings learn what a server has missed."""
+        passes.update(self._folder, [replica.ports for replica in self._replicas])
 
     def fail(self, number: int) -> None:
         """The servers of a replica take no more connections; what it stores stays."""
@@ -75,16 +66,14 @@ class Cluster:
         """End ``fail``."""
         self._replicas[number].start()
 
-    def _daemon(self, number: int) -> dict[str, Any]:
-        return {
-            "swift_dir": str(self._folder),
-            "devices": str(files.devices_of(self._folder, number)),
-            "mount_check": "false",
-            "recon_cache_path": str(self._folder),
-            "log_custom_handlers": "zaqar_swift.server.log.to_file",
-            "objects_per_second": _OFTEN,
-            "containers_per_second": _OFTEN,
-        }
+    def _fail_in_turn(self) -> None:
+        for number in cycle(range(len(self._replicas))):
+            self.fail(number)
+            _log.warning("replica %d is away", number)
+            eventlet.sleep(self._failing)
+            self.heal(number)
+            self.update()
+            eventlet.sleep(self._failing)
 
     def _answer(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = env["PATH_INFO"]

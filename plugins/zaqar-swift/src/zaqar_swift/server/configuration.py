@@ -102,7 +102,7 @@ def write_ring(folder: Path, kind: str, ports: Sequence[int]) -> None:
             "zone": number,
             "weight": 1.0,
             "device": _device(number),
-            "meta": "",
+            "meta": devices_name(number),
             "ip": HOST,
             "port": port,
             "replication_ip": HOST,
@@ -116,9 +116,14 @@ def write_ring(folder: Path, kind: str, ports: Sequence[int]) -> None:
 
 def devices_of(folder: Path, number: int) -> Path:
     """The folder with the one device of a replica, which is made."""
-    devices = folder / f"replica-{number}"
+    devices = folder / devices_name(number)
     (devices / _device(number)).mkdir(parents=True, exist_ok=True)
     return devices
+
+
+def devices_name(number: int) -> str:
+    """Of the folder with the one device of a replica, which rings name too."""
+    return f"replica-{number}"
 
 
 def device_of(folder: Path, number: int) -> Path:

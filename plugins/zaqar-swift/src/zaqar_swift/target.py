@@ -55,10 +55,10 @@ class SwiftReplicatedTarget(SwiftTarget):
 
 
 class SwiftFailingTarget(SwiftReplicatedTarget):
-    """Of three replicas each in turn is away for two seconds, and back for two."""
+    """Of three replicas one does not answer; a fourth server takes its place, as in any cluster of more servers."""
 
     name = "swift-failing"
-    settings = ("--failing", "2")
+    settings = ("--away", "2", "--spares", "1")
 
 
 def swift_server(folder: Path, *settings: str, replicas: int = 1) -> Server:

@@ -31,8 +31,9 @@ def main() -> None:
                 folder,
                 port=options.port,
                 replicas=options.replicas,
+                spares=options.spares,
+                away=options.away,
                 token_life=options.token_life,
-                failing=options.failing,
             )
             cluster.start()
             print(f"export ST_AUTH={auth_url(cluster.port)} ST_USER={USER} ST_KEY={KEY}")
@@ -51,9 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="of the proxy; any free one unless given")
     parser.add_argument("--folder", help="keep what is stored in this folder; else it goes when the servers end")
     parser.add_argument("--replicas", type=int, default=1, choices=range(1, 6), help="each on servers of its own")
+    parser.add_argument("--spares", type=int, default=0, choices=range(3), help="for copies of replicas that are away")
     parser.add_argument("--token-life", type=int, default=86400, metavar="SECONDS", help="how long a token is good")
     parser.add_argument(
-        "--failing", type=float, default=0.0, metavar="SECONDS", help="each replica in turn is away for so long"
+        "--away",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="N",
+        help="replicas that do not serve until healed",
     )
     parser.add_argument("--forever", action="store_true", help="go on when standard input ends")
     return parser

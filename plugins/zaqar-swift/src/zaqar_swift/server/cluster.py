@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable
-from itertools import cycle
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,27 +17,28 @@ from zaqar_swift.server import CONTROL, HOST, passes
 from zaqar_swift.server import configuration as files
 
 _LONGEST_REQUEST_LINE: Final = 8_192
-_log = logging.getLogger(__name__)
 
 warnings.filterwarnings("ignore", message="capitalize_response_headers is disabled")
 
 
 class Cluster:
-    """A proxy, and for each replica an account, a container and an object server, not serving yet."""
+    """A proxy, and for each replica and spare an account, a container and an object server, not serving yet."""
 
-    def __init__(self, folder: Path, *, port: int, replicas: int, token_life: int, failing: float = 0.0) -> None:
-        """``failing``: seconds for which each replica in turn is away, and then none; 0: all stay."""
+    def __init__(
+        self, folder: Path, *, port: int, replicas: int, spares: int, away: Collection[int], token_life: int
+    ) -> None:
+        """``spares``: they get the copies of replicas that do not answer. ``away``: they do not serve until healed."""
         self._folder = folder
-        self._failing = failing
+        self._away = away
         logging.basicConfig(filename=folder / "swift.log")
         files.write_swift_conf(folder)
         utils.set_swift_dir(str(folder))
         storage_policy.reload_storage_policies()
         self._listener = eventlet.listen((HOST, port))
         self.port: int = self._listener.getsockname()[1]
-        listeners = [{kind: eventlet.listen((HOST, 0)) for kind in files.KINDS} for _ in range(replicas)]
+        listeners = [{kind: eventlet.listen((HOST, 0)) for kind in files.KINDS} for _ in range(replicas + spares)]
         for kind in files.KINDS:  # the sockets come first: rings name their ports, servers read the rings
-            files.write_ring(folder, kind, [each[kind].getsockname()[1] for each in listeners])
+            files.write_ring(folder, kind, [each[kind].getsockname()[1] for each in listeners], replicas)
         self._replicas = [_Replica(folder, number, each) for number, each in enumerate(listeners)]
         self._proxy = _app(files.write_proxy(folder, token_life=token_life))
 
@@ -46,9 +46,9 @@ class Cluster:
         """Serve."""
         for replica in self._replicas:
             replica.start()
+        for number in self._away:
+            self.fail(number)
         eventlet.spawn(_serve, self._listener, self._answer)
-        if self._failing:
-            eventlet.spawn(self._fail_in_turn)
 
     def expire(self) -> None:
         """One pass of the expirer: what has expired leaves the disk and the listings."""
@@ -65,15 +65,6 @@ class Cluster:
     def heal(self, number: int) -> None:
         """End ``fail``."""
         self._replicas[number].start()
-
-    def _fail_in_turn(self) -> None:
-        for number in cycle(range(len(self._replicas))):
-            self.fail(number)
-            _log.warning("replica %d is away", number)
-            eventlet.sleep(self._failing)
-            self.heal(number)
-            self.update()
-            eventlet.sleep(self._failing)
 
     def _answer(self, env: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = env["PATH_INFO"]

@@ -93,8 +93,8 @@ def write_backend(folder: Path, kind: str, number: int) -> Path:
     return _write(folder / f"{kind}-{number}.conf", text)
 
 
-def write_ring(folder: Path, kind: str, ports: Sequence[int]) -> None:
-    """Each replica of everything is on the one device of the server at one port."""
+def write_ring(folder: Path, kind: str, ports: Sequence[int], replicas: int) -> None:
+    """Each port is of a server with one device, and so many of them keep each thing."""
     devices: list[dict[str, Any]] = [
         {
             "id": number,
@@ -110,8 +110,9 @@ def write_ring(folder: Path, kind: str, ports: Sequence[int]) -> None:
         }
         for number, port in enumerate(ports)
     ]
-    table = [array("H", [number, number]) for number in range(len(ports))]
-    ring.RingData(table, devices, 31).save(str(folder / f"{kind}.ring.gz"))
+    # Four partitions; which devices a partition falls back on, rings take from the other ones.
+    table = [array("H", [(part + number) % len(ports) for part in range(4)]) for number in range(replicas)]
+    ring.RingData(table, devices, 30).save(str(folder / f"{kind}.ring.gz"))
 
 
 def devices_of(folder: Path, number: int) -> Path:

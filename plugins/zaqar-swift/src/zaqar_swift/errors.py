@@ -94,6 +94,10 @@ def not_authenticated(error: Exception, where: str) -> StorageError:
     kind = type(error).__name__
     if isinstance(error, keystone.Unauthorized | keystone.Forbidden):
         return StorageUnavailable(f"{where} does not take this user and password; correct them. {kind}")
+    if isinstance(error, keystone.NotFound):  # so Keystone says that a credential was revoked
+        return StorageUnavailable(
+            f"{where} knows no such application credential, or is no Keystone; make one, or correct the URI. {kind}"
+        )
     if isinstance(error, keystone.ConnectionError):
         return StorageUnavailable(
             f"{where} cannot be reached to log in; check that it runs, the URI, and for TLS tls_ca. {kind}"

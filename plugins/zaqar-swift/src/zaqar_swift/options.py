@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -71,7 +71,7 @@ class Login:
     kind: Literal["v1", "v3", "application_credential"]
     url: str
     user: str
-    secret: str
+    secret: str = field(repr=False)
 
 
 def options_of(uri: Uri) -> Options:

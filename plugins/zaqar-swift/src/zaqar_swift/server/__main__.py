@@ -27,7 +27,14 @@ def main() -> None:
         folder = Path(options.folder or own).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            cluster = Cluster(folder, port=options.port, replicas=options.replicas, token_life=options.token_life)
+            cluster = Cluster(
+                folder,
+                port=options.port,
+                replicas=options.replicas,
+                token_life=options.token_life,
+                pipeline=options.pipeline,
+                settings=options.settings.read_text("utf-8") if options.settings else "",
+            )
             cluster.start()
             print(f"export ST_AUTH={auth_url(cluster.port)} ST_USER={USER} ST_KEY={KEY}")
             print(uri(cluster.port), flush=True)
@@ -46,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", help="keep what is stored in this folder; else it goes when the servers end")
     parser.add_argument("--replicas", type=int, default=1, choices=range(1, 6), help="each on servers of its own")
     parser.add_argument("--token-life", type=int, default=86400, metavar="SECONDS", help="how long a token is good")
+    parser.add_argument("--pipeline", default="tempauth", help="the filters of the proxy; 'tempauth' unless given")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="sections of those filters, as in proxy.conf")
     parser.add_argument("--forever", action="store_true", help="go on when standard input ends")
     return parser
 

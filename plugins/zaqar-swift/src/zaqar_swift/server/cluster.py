@@ -30,7 +30,9 @@ warnings.filterwarnings("ignore", message="capitalize_response_headers is disabl
 class Cluster:
     """A proxy, and for each replica an account, a container and an object server, not serving yet."""
 
-    def __init__(self, folder: Path, *, port: int, replicas: int, token_life: int) -> None:
+    def __init__(
+        self, folder: Path, *, port: int, replicas: int, token_life: int, pipeline: str, settings: str
+    ) -> None:
         self._folder = folder
         logging.basicConfig(filename=folder / "swift.log")
         files.write_swift_conf(folder)
@@ -42,7 +44,7 @@ class Cluster:
         for kind in files.KINDS:  # the sockets come first: rings name their ports, servers read the rings
             files.write_ring(folder, kind, [each[kind].getsockname()[1] for each in listeners])
         self._replicas = [_Replica(folder, number, each) for number, each in enumerate(listeners)]
-        self._proxy = _app(files.write_proxy(folder, token_life=token_life))
+        self._proxy = _app(files.write_proxy(folder, token_life=token_life, pipeline=pipeline, settings=settings))
 
     def start(self) -> None:
         """Serve."""

@@ -31,15 +31,24 @@ class Cluster:
     """A proxy, and for each replica an account, a container and an object server, not serving yet."""
 
     def __init__(
-        self, folder: Path, *, port: int, replicas: int, token_life: int, pipeline: str, settings: str
+        self,
+        folder: Path,
+        *,
+        port: int,
+        replicas: int,
+        token_life: int,
+        pipeline: str,
+        settings: str,
+        tls: Path | None,
     ) -> None:
         self._folder = folder
         logging.basicConfig(filename=folder / "swift.log")
         files.write_swift_conf(folder)
         utils.set_swift_dir(str(folder))
         storage_policy.reload_storage_policies()
-        self._listener = eventlet.listen((HOST, port))
-        self.port: int = self._listener.getsockname()[1]
+        listener = eventlet.listen((HOST, port))
+        self.port: int = listener.getsockname()[1]
+        self._listener = eventlet.wrap_ssl(listener, certfile=str(tls), server_side=True) if tls else listener
         listeners = [{kind: eventlet.listen((HOST, 0)) for kind in files.KINDS} for _ in range(replicas)]
         for kind in files.KINDS:  # the sockets come first: rings name their ports, servers read the rings
             files.write_ring(folder, kind, [each[kind].getsockname()[1] for each in listeners])

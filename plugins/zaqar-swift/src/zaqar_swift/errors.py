@@ -23,7 +23,7 @@ from zaqar_core.errors import (
 BROKEN: Final = (requests.RequestException, urllib.HTTPError, OSError, ValueError)
 """What a request raises that got no whole answer; ``ValueError``: a listing that ends in the middle."""
 
-_RATE_LIMITED: Final = (429, 498)
+_NOT_NOW: Final = (409, 429, 498)
 _FULL: Final = (413, 507)
 _UNSENT: Final = (urllib.NewConnectionError, urllib.ConnectTimeoutError, urllib.ProxyError)
 _OTHER_HOST: Final = (62, 64)
@@ -33,6 +33,7 @@ _REMEDIES: Final = {
     403: "the user may not use this account or container; give it the right to read and write",
     404: "the account or container is not there; check the URI",
     405: "a proxy on the way does not let such requests through",
+    409: "another of Swift's servers wrote this at a later time by its clock; have their clocks agree",
     412: "Swift does not take this request",
     429: "Swift limits the rate of requests; slow down",
     498: "Swift limits the rate of requests; slow down",
@@ -70,7 +71,7 @@ def refused(error: ClientException, where: str) -> StorageError:
         return NotThere(f"{_REMEDIES[404]}. Nothing was done. {said}")
     if status == 412:
         return Exists(f"{_REMEDIES[412]}. Nothing was done. {said}")
-    if status in _RATE_LIMITED:
+    if status in _NOT_NOW:
         return TryAgain(f"{_REMEDIES[status]}. Nothing was done. {said}")
     if status in _FULL:
         return StorageFull(f"there is no room in the account or on the disks; make some. Nothing was written. {said}")
@@ -93,6 +94,11 @@ def broken(error: BaseException, where: str) -> StorageError:
     else:
         said = f"the connection to {where} broke before the answer came ({error})"
     return OutcomeUnknown(f"{said}, so it is unknown whether the operation was done")
+
+
+def newer_there(where: str) -> TryAgain:
+    """What to raise where Swift took a write, and stored nothing since what is there is newer."""
+    return TryAgain(f"{_REMEDIES[409]}. Nothing was done. {where} says: 202 Accepted")
 
 
 def not_authenticated(error: Exception, where: str) -> StorageError:

@@ -106,6 +106,14 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def keystone(session: nox.Session) -> None:
+    """The tests of zaqar-swift that log in at a real Keystone, which brings much."""
+    install(session, "swift-keystone", "apart-tests")
+    # The warnings are others'.
+    session.run("pytest", "-W", "default", "plugins/zaqar-swift/tests/test_swift_keystone.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and formatting (ruff), and who may import whom (import-linter)."""
     install(session, "lint")

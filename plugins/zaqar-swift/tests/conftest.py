@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ OpenDriver = Callable[..., SwiftDriver]
 StartServer = Callable[..., Server]
 Post = Callable[..., list[str]]
 Shown = Callable[[SwiftDriver], list[str]]
+
+collect_ignore = [] if find_spec("keystone") else ["test_swift_keystone.py"]  # which ``nox -s keystone`` runs
 
 
 @pytest.fixture(scope="session")

@@ -1,90 +1,32 @@
-"""Logging in as every OpenStack client does: clouds.yaml, the environment, Keystone.
-
-Keystone is a stand-in, which knows the requests of its API that are for a token; the Swift it points to is real.
-"""
+"""Logging in by Swift's own authentication, with and without TLS. (``test_swift_keystone.py`` does so at Keystone.)"""
 
 from __future__ import annotations
 
 import json
+import logging
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-import swiftclient.client as swift
+import trustme
 
+from zaqar_conformance.proxy import Proxy
 from zaqar_conformance.servers import Server
-from zaqar_core.errors import InvalidOption, StorageUnavailable
+from zaqar_core.contract import QueueKey
+from zaqar_core.errors import InvalidOption, OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
+from zaqar_swift.access import Grant
 from zaqar_swift.driver import SwiftDriver
-from zaqar_swift.server import HOST, KEY, USER, auth_url
+from zaqar_swift.options import login_of, options_of
+from zaqar_swift.server import HOST, KEY, USER, auth_url, uri
 
 OpenDriver = Callable[..., SwiftDriver]
-
-
-class Keystone:
-    """Gives out the tokens of a Swift's own authentication to who shows the right password or credential."""
-
-    def __init__(self, port: int) -> None:
-        self.asked: list[dict[str, Any]] = []
-        keystone = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                identity = request["auth"]["identity"]
-                keystone.asked.append(request["auth"])
-                secret = (
-                    identity["password"]["user"]["password"]
-                    if "password" in identity
-                    else identity["application_credential"]["secret"]
-                )
-                if secret != "right":
-                    self.send_response(401)
-                    self.end_headers()
-                    return
-                url, token = swift.get_auth(auth_url(port), USER, KEY)
-                endpoints = [
-                    {"id": region, "interface": "public", "region": region, "region_id": region, "url": where}
-                    for region, where in (("here", url), ("there", "http://127.0.0.1:9/v1/AUTH_other"))
-                ]
-                answer = {
-                    "token": {
-                        "methods": ["password"],
-                        "issued_at": "2026-01-01T00:00:00.000000Z",
-                        "expires_at": "2126-01-01T00:00:00.000000Z",
-                        "user": {"id": "u", "name": "worker", "domain": {"id": "default", "name": "Default"}},
-                        "catalog": [{"id": "s", "name": "swift", "type": "object-store", "endpoints": endpoints}],
-                    }
-                }
-                body = json.dumps(answer).encode()
-                self.send_response(201)
-                self.send_header("X-Subject-Token", token)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer((HOST, 0), Handler)
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def keystone(server: Server) -> Iterator[Keystone]:
-    one = Keystone(server.port)
-    yield one
-    one.stop()
+StartServer = Callable[..., Server]
+Post = Callable[..., list[str]]
+Shown = Callable[[SwiftDriver], list[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -101,48 +43,190 @@ def opened(text: str) -> None:
     driver.close()
 
 
-def test_keystone_takes_a_password(keystone: Keystone) -> None:
-    opened(f"swift+http://worker:right@{HOST}:{keystone.port}/v3?project=acme&region=here&user_domain=users")
-    [auth] = keystone.asked
-    assert auth["scope"]["project"] == {"name": "acme", "domain": {"name": "Default"}}
-    assert auth["identity"]["password"]["user"]["domain"] == {"name": "users"}
-
-
-def test_keystone_takes_an_application_credential(keystone: Keystone) -> None:
-    opened(f"swift+http://id:right@{HOST}:{keystone.port}/v3?auth=application_credential&region=here")
-    [auth] = keystone.asked
-    assert auth["identity"]["application_credential"] == {"id": "id", "secret": "right"}
-
-
-def test_a_wrong_password_and_a_wrong_region_are_told_apart(keystone: Keystone) -> None:
-    where = f"{HOST}:{keystone.port}/v3?project=acme"
-    with pytest.raises(StorageUnavailable, match="user and password") as caught:
-        opened(f"swift+http://worker:hush@{where}")
-    assert "hush" not in str(caught.value)
-    with pytest.raises(StorageUnavailable, match="in nowhere region"):
-        opened(f"swift+http://worker:right@{where}&region=nowhere")
-
-
-def test_clouds_yaml_names_the_cloud(server: Server, tmp_path: Path) -> None:
-    clouds = {"test": {"auth_type": "v1password", "auth": {"auth_url": auth_url(server.port)}}}
-    clouds["test"]["auth"] |= {"username": USER, "password": KEY}  # type: ignore[operator]
-    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": clouds}))  # JSON is YAML
+def test_clouds_yaml_names_the_cloud(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    auth = {"auth_url": auth_url(server.port), "username": USER, "password": KEY}
+    path = tmp_path / "clouds.yaml"
+    path.write_text(json.dumps({"clouds": {"test": {"auth_type": "v1password", "auth": auth}}}))  # JSON is YAML
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(path))
     opened("swift:///?cloud=test")
     with pytest.raises(InvalidOption, match="other"):
         opened("swift:///?cloud=other")
 
 
-def test_the_environment_names_the_cloud(keystone: Keystone, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AUTH_URL": f"http://{HOST}:{keystone.port}/v3",
-        "USERNAME": "worker",
-        "PASSWORD": "right",
-        "PROJECT_NAME": "acme",
-        "USER_DOMAIN_NAME": "Default",
-        "PROJECT_DOMAIN_NAME": "Default",
-        "REGION_NAME": "here",
-        "IDENTITY_API_VERSION": "3",
-    }.items():
+def test_the_environment_names_the_cloud(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OS_AUTH_TYPE", "v1password")
+    for name, value in {"AUTH_URL": auth_url(server.port), "USERNAME": USER, "PASSWORD": KEY}.items():
         monkeypatch.setenv(f"OS_{name}", value)
     opened("swift:///")
-    assert len(keystone.asked) == 1
+
+
+# --- TLS ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture
+def start_tls(authority: trustme.CA, tmp_path: Path, start_server: StartServer) -> Callable[[str], Server]:
+    """Starts a Swift that speaks TLS, with a certificate for that host."""
+
+    def start(host: str) -> Server:
+        path = tmp_path / "server.pem"
+        authority.issue_cert(host).private_key_and_cert_chain_pem.write_to_path(str(path))
+        return start_server("--tls", str(path))
+
+    return start
+
+
+def test_tls_is_spoken_with_who_shows_a_trusted_certificate(start_tls: Callable[[str], Server], trusted: Path) -> None:
+    where = uri(start_tls(HOST).port, tls=True)
+    opened(f"{where}?tls_ca={trusted}")
+    with pytest.raises(StorageUnavailable, match="not trusted; set tls_ca") as caught:
+        opened(where)
+    assert KEY not in str(caught.value)
+
+
+def test_another_authority_is_not_trusted(start_tls: Callable[[str], Server], tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    with pytest.raises(StorageUnavailable, match="not trusted; set tls_ca"):
+        opened(f"{uri(start_tls(HOST).port, tls=True)}?tls_ca={other}")
+
+
+def test_a_file_without_certificates_is_said(start_tls: Callable[[str], Server], tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("nothing")
+    with pytest.raises(InvalidOption, match="PEM file"):
+        opened(f"{uri(start_tls(HOST).port, tls=True)}?tls_ca={wrong}")
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_a_certificate_for_another_host_is_refused_unless_told(
+    start_tls: Callable[[str], Server], trusted: Path
+) -> None:
+    where = uri(start_tls("swift.example.com").port, tls=True)
+    with pytest.raises(StorageUnavailable, match="another host's; write the host name"):
+        opened(f"{where}?tls_ca={trusted}")
+    opened(f"{where}?tls_verify=false")
+    opened(f"{where}?tls_verify=false&tls_ca={trusted}")
+
+
+def test_who_speaks_no_tls_is_told_from_who_does(
+    server: Server, start_tls: Callable[[str], Server], trusted: Path
+) -> None:
+    with pytest.raises(StorageUnavailable, match=r"swift\+http"):
+        opened(uri(server.port, tls=True))
+    with pytest.raises(StorageUnavailable, match="whether it speaks TLS"):
+        opened(uri(start_tls(HOST).port))
+
+
+def test_a_post_whose_connection_breaks_under_tls_may_have_been_done(
+    start_tls: Callable[[str], Server], trusted: Path, open_driver: OpenDriver, post: Post
+) -> None:
+    server = start_tls(HOST)
+    with Proxy(server.port) as proxy:
+        text = f"{uri(proxy.port, tls=True)}?tls_ca={trusted}"
+        driver = SwiftDriver.open(Uri.parse(text), connect_timeout=20, timeout=20)
+        post(driver)
+        server.pause()
+        begun = proxy.round_trips
+        with ThreadPoolExecutor(1) as pool:
+            outcome = pool.submit(post, driver)
+            while proxy.round_trips == begun:
+                time.sleep(0.01)
+            proxy.drop_all()
+            assert type(outcome.exception()) is OutcomeUnknown
+        server.resume()
+        driver.close()
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+
+def test_tokens_are_renewed_in_mid_operation_under_threads(
+    start_server: StartServer, open_driver: OpenDriver, queue: QueueKey, post: Post, shown: Shown
+) -> None:
+    """Threads post and delete over several lives of a token: no call fails, and each does what it says."""
+    driver = open_driver(start_server("--token-life", "2").port)
+    tokens: set[str] = set()
+    until = time.monotonic() + 7
+
+    def work() -> list[str]:
+        kept = []
+        while time.monotonic() < until:
+            ids = post(driver, 2)
+            assert driver.messages.delete(queue, ids[:1], claim_ids=None) == {}
+            kept.append(ids[1])
+            tokens.add(driver._store._access.grant(driver._store.deadline()).token)
+        return kept
+
+    with ThreadPoolExecutor(4) as pool:
+        kept = [some_id for each in [pool.submit(work) for _ in range(4)] for some_id in each.result()]
+    assert len(tokens) >= 3
+    found = []
+    for start in range(0, len(kept), 100):
+        found += [message.id for message in driver.messages.get(queue, kept[start : start + 100])]
+    assert found == kept
+    assert driver.messages.stats(queue).total == len(kept)
+
+
+def test_many_threads_whose_token_ended_log_in_once(
+    start_server: StartServer, open_driver: OpenDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = open_driver(start_server("--token-life", "3").port)
+    access = driver._store._access
+    log_in, logins = access._log_in, []
+
+    def counted(deadline: float) -> Grant:
+        logins.append(deadline)
+        return log_in(deadline)
+
+    monkeypatch.setattr(access, "_log_in", counted)
+    time.sleep(4.1)  # by the server's clock of whole seconds
+    gate = threading.Barrier(8)
+
+    def ping() -> None:
+        gate.wait()
+        driver.ping()
+
+    with ThreadPoolExecutor(gate.parties) as pool:
+        for each in [pool.submit(ping) for _ in range(gate.parties)]:
+            each.result()
+    assert len(logins) == 1
+
+
+def test_waiting_for_another_threads_login_ends_in_time(open_driver: OpenDriver) -> None:
+    """It may wait for longer itself, as one that began later."""
+    driver = open_driver(timeout=0.5)
+    access = driver._store._access
+    access.refused(access.grant(driver._store.deadline()))
+    with access._lock:
+        begin = time.monotonic()
+        with pytest.raises(StorageUnavailable, match="logging in"):
+            driver.ping()
+        assert time.monotonic() - begin < 2
+
+
+def test_no_log_repr_or_error_shows_the_password_or_a_token(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """At DEBUG, and of all libraries on the way. (swiftclient shows how a token begins, up to 16 characters.)"""
+    with caplog.at_level(logging.DEBUG):
+        driver = SwiftDriver.open(Uri.parse(uri(server.port)), connect_timeout=20, timeout=20)
+        grant = driver._store._access.grant(driver._store.deadline())
+        driver.close()
+        with pytest.raises(StorageUnavailable) as caught:
+            opened(uri(server.port).replace(KEY, "hush-9b1d"))
+    login = login_of(Uri.parse(uri(server.port)), options_of(Uri.parse(uri(server.port))))
+    assert {"swiftclient", "urllib3.connectionpool"} <= {record.name for record in caplog.records}
+    text = "\n".join(record.getMessage() for record in caplog.records)
+    text += f"{grant!r}{grant}{login!r}{driver._store._access!r}{caught.value!r}{caught.value.__cause__!r}"
+    for secret in (grant.token, f"{KEY!r}", f":{KEY}@", "hush-9b1d"):
+        assert secret not in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 
 from zaqar_core.errors import InvalidOption, InvalidUri
 from zaqar_core.uri import Uri
@@ -72,5 +73,5 @@ def test_errors_show_no_password() -> None:
 
 def test_a_file_of_certificates_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
-    path.write_text("")
+    trustme.CA().cert_pem.write_to_path(str(path))
     assert options_of(Uri.parse(f"swift:///?tls_ca={path}")).tls_ca == str(path)

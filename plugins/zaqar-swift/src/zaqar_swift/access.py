@@ -11,6 +11,7 @@ from keystoneauth1 import session as keystone
 from keystoneauth1.identity import v3
 from swiftclient.authv1 import PasswordPlugin
 
+from zaqar_core.errors import StorageUnavailable
 from zaqar_core.uri import Uri
 from zaqar_swift.errors import not_authenticated
 from zaqar_swift.forks import renew_in_child
@@ -24,6 +25,9 @@ class Grant(NamedTuple):
 
     url: str
     token: str
+
+    def __repr__(self) -> str:
+        return f"Grant({self.url!r})"
 
 
 class Access:
@@ -56,15 +60,19 @@ class Access:
 
     def grant(self, deadline: float) -> Grant:
         """Raises ``StorageUnavailable``."""
-        with self._lock:
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise StorageUnavailable(f"another thread was logging in at {self.where} for all of the time; try again")
+        try:
             if self._grant is None:
                 self._grant = self._log_in(deadline)
             return self._grant
+        finally:
+            self._lock.release()
 
     def refused(self, grant: Grant) -> None:
         """The token is not taken any more; the next one is new."""
         with self._lock:
-            if self._grant is grant:
+            if self._grant is grant:  # of many that are refused at once, one logs in again
                 self._grant = None
                 self._plugin.invalidate()
 
@@ -84,9 +92,23 @@ class Access:
 
     def _open_session(self, deadline: float) -> Any:
         if self._session is None:
-            self._session = keystone.Session(verify=self.ca or self.verify)
-        self._session.timeout = max(0.001, deadline - time.monotonic())
+            self._session = _Session(verify=self.verify and (self.ca or True))
+        self._session.deadline = deadline
         return self._session
+
+
+class _Session(keystone.Session):
+    """Logging in may take several requests, which end by one ``deadline``."""
+
+    deadline: float = 0.0
+
+    @property
+    def timeout(self) -> float:
+        return max(0.001, self.deadline - time.monotonic())
+
+    @timeout.setter
+    def timeout(self, _: float | None) -> None:
+        """What keystoneauth sets is one request's."""
 
 
 def _plugin(login: Login, options: Options) -> Any:

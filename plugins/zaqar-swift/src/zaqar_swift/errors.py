@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
 from typing import Final
 
 import requests
@@ -21,14 +23,17 @@ from zaqar_core.errors import (
 BROKEN: Final = (requests.RequestException, urllib.HTTPError, OSError, ValueError)
 """What a request raises that got no whole answer; ``ValueError``: a listing that ends in the middle."""
 
-_RATE_LIMITED: Final = (429, 498)
+_NOT_NOW: Final = (409, 429, 498)
 _FULL: Final = (413, 507)
-_UNSENT: Final = (urllib.NewConnectionError, urllib.ConnectTimeoutError, urllib.SSLError, urllib.ProxyError)
+_UNSENT: Final = (urllib.NewConnectionError, urllib.ConnectTimeoutError, urllib.ProxyError)
+_OTHER_HOST: Final = (62, 64)
+"""What OpenSSL says of a certificate that is for another name or address."""
 _REMEDIES: Final = {
     400: "Swift does not take such a request, as where this machine's clock is hours behind; set it right",
     403: "the user may not use this account or container; give it the right to read and write",
     404: "the account or container is not there; check the URI",
     405: "a proxy on the way does not let such requests through",
+    409: "another of Swift's servers wrote this at a later time by its clock; have their clocks agree",
     412: "Swift does not take this request",
     429: "Swift limits the rate of requests; slow down",
     498: "Swift limits the rate of requests; slow down",
@@ -66,7 +71,7 @@ def refused(error: ClientException, where: str) -> StorageError:
         return NotThere(f"{_REMEDIES[404]}. Nothing was done. {said}")
     if status == 412:
         return Exists(f"{_REMEDIES[412]}. Nothing was done. {said}")
-    if status in _RATE_LIMITED:
+    if status in _NOT_NOW:
         return TryAgain(f"{_REMEDIES[status]}. Nothing was done. {said}")
     if status in _FULL:
         return StorageFull(f"there is no room in the account or on the disks; make some. Nothing was written. {said}")
@@ -78,6 +83,8 @@ def refused(error: ClientException, where: str) -> StorageError:
 
 def broken(error: BaseException, where: str) -> StorageError:
     """What to raise ``from error`` where no whole answer came."""
+    if handshake := _handshake(error):
+        return StorageUnavailable(f"{_tls_remedy(handshake, where)} Nothing was done. {handshake}")
     if _unsent(error):
         return StorageUnavailable(
             f"{where} cannot be reached; check that the proxy servers run, and the URI. Nothing was done. {error}"
@@ -89,14 +96,25 @@ def broken(error: BaseException, where: str) -> StorageError:
     return OutcomeUnknown(f"{said}, so it is unknown whether the operation was done")
 
 
+def newer_there(where: str) -> TryAgain:
+    """What to raise where Swift took a write, and stored nothing since what is there is newer."""
+    return TryAgain(f"{_REMEDIES[409]}. Nothing was done. {where} says: 202 Accepted")
+
+
 def not_authenticated(error: Exception, where: str) -> StorageError:
     """What to raise ``from error`` where no token was given out. Their errors show no password, but URLs may."""
     kind = type(error).__name__
     if isinstance(error, keystone.Unauthorized | keystone.Forbidden):
         return StorageUnavailable(f"{where} does not take this user and password; correct them. {kind}")
+    if handshake := _handshake(error):
+        return StorageUnavailable(f"{_tls_remedy(handshake, where)} {handshake}")
+    if isinstance(error, keystone.NotFound):  # so Keystone says that a credential was revoked
+        return StorageUnavailable(
+            f"{where} knows no such application credential, or is no Keystone; make one, or correct the URI. {kind}"
+        )
     if isinstance(error, keystone.ConnectionError):
         return StorageUnavailable(
-            f"{where} cannot be reached to log in; check that it runs, the URI, and for TLS tls_ca. {kind}"
+            f"{where} cannot be reached to log in; check that it runs, the URI, and whether it speaks TLS. {kind}"
         )
     if isinstance(error, keystone.EndpointNotFound | keystone.EmptyCatalog | LookupError):
         return StorageUnavailable(f"{where} knows no object store; check the options region and interface. {error}")
@@ -118,11 +136,36 @@ def not_ours(name: str) -> IncompatibleStorage:
     return IncompatibleStorage(f"the object {name!r} holds something else than this driver wrote; use another prefix")
 
 
+def _tls_remedy(error: ssl.SSLError, where: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _OTHER_HOST:
+            return f"the certificate of {where} is another host's; write the host name that it is for."
+        return f"the certificate of {where} is not trusted; set tls_ca to the file of who signed it."
+    return f"{where} does not speak TLS as this client does; write swift+http:// if it speaks none."
+
+
+def _handshake(error: BaseException) -> ssl.SSLError | None:
+    """Why the handshake of TLS failed, before which nothing is sent; None if it did not."""
+    for each in _within(error):
+        # A connection may break with an error of TLS later too.
+        if isinstance(each, ssl.SSLCertVerificationError) or getattr(each, "reason", "") == "WRONG_VERSION_NUMBER":
+            return each if isinstance(each, ssl.SSLError) else None
+    return None
+
+
 def _unsent(error: BaseException) -> bool:
     """Whether no connection was made."""
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError | requests.exceptions.ProxyError):
-        return True
-    for part in getattr(error, "args", ()):
-        if isinstance(getattr(part, "reason", part), _UNSENT):
-            return True
-    return isinstance(error, _UNSENT)
+    unsent = (requests.ConnectTimeout, requests.exceptions.ProxyError, *_UNSENT)
+    return any(isinstance(each, unsent) for each in _within(error))
+
+
+def _within(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it was made of, as far as libraries tell."""
+    seen: list[BaseException] = []
+    left: list[object] = [error]
+    while left:
+        each = left.pop(0)
+        if isinstance(each, BaseException) and each not in seen:
+            seen.append(each)
+            yield each
+            left += [*each.args, getattr(each, "reason", None), each.__cause__, each.__context__]

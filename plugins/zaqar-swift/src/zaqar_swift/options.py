@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
+import ssl
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from zaqar_core.errors import InvalidOption, InvalidUri
@@ -71,14 +71,19 @@ class Login:
     kind: Literal["v1", "v3", "application_credential"]
     url: str
     user: str
-    secret: str
+    secret: str = field(repr=False)
 
 
 def options_of(uri: Uri) -> Options:
     """Raises ``InvalidOption``."""
     options = read_options(Options, uri)
-    if options.tls_ca and not Path(options.tls_ca).is_file():
-        raise InvalidOption(f"option tls_ca={options.tls_ca!r} is no file; write the path of a PEM file")
+    if options.tls_ca:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(options.tls_ca)
+        except OSError as error:  # as errors of TLS are
+            raise InvalidOption(
+                f"option tls_ca={options.tls_ca!r} is no file of certificates ({error}); write the path of a PEM file"
+            ) from error
     if options.cloud and uri.hosts:
         raise InvalidOption("option cloud is for swift:/// without a host; leave out the one or the other")
     return options

@@ -272,7 +272,7 @@ class Queues:
         """Delete the objects, in parallel."""
         prefix = place.prefix + MESSAGES
         calls = [partial(self.store.delete, place.container, prefix + some_id, deadline) for some_id in message_ids]
-        self.store.all_of(calls, deadline)
+        self.store.all_done(calls, deadline)
 
     def sweep(self, place: Place, expired: Sequence[str], deadline: float) -> None:
         """Delete some of what has expired. It is no one's loss if that fails."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from zaqar_core.contract import Record, RecordStore, Space, new_id
+from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
 from zaqar_swift.errors import not_ours
 from zaqar_swift.names import Clock, record_name, space_prefix, to_us
 from zaqar_swift.packing import Content, RecordObject, pack_record, record_rest, unpack
@@ -36,10 +37,14 @@ class SwiftRecords(RecordStore):
         expires = 0 if ttl is None else self._clock.now() + to_us(ttl)
         record = RecordObject(expires, new_id(), nonce, value)
         if not self._put(space, key, record, deadline, new=True):
-            if self._get(space, key, deadline) is not None:
-                return None
+            found = self._get(space, key, deadline)
+            if found is not None:  # this one, if it was sent again since no answer came
+                return record.version if found.version == record.version else None
             self._put(space, key, record, deadline)  # what is there has expired
-        found = self._get(space, key, deadline)
+        try:
+            found = self._get(space, key, deadline)
+        except StorageUnavailable as error:
+            raise OutcomeUnknown(f"the record was written, but others may have written too: {error}") from error
         return None if found is not None and found.version != record.version else record.version
 
     def replace(self, space: Space, key: str, value: bytes, *, version: str, nonce: str) -> str | None:

@@ -8,17 +8,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotReady
 from hashlib import md5
 from typing import Any, Final, NamedTuple, TypeVar
 
+import requests
 import swiftclient.client as swift
 from swiftclient.exceptions import ClientException
 
 from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageError, StorageUnavailable
 from zaqar_swift.access import Access, Grant
-from zaqar_swift.errors import BROKEN, Exists, NotThere, TokenRefused, TryAgain, broken, refused
+from zaqar_swift.errors import BROKEN, Exists, NotThere, TokenRefused, TryAgain, broken, newer_there, refused
 from zaqar_swift.forks import renew_in_child
 from zaqar_swift.packing import Packed
 from zaqar_swift.turns import TURNS
@@ -28,6 +29,13 @@ T = TypeVar("T")
 LONGEST_PAGE: Final = 10_000
 """How many names Swift lists at once."""
 
+ACCEPTED: Final = 202
+"""What a PUT is answered of which nothing was stored."""
+
+_MOST_TOKENS: Final = 4
+"""How many tokens one request may be refused with: a token may end while it waits for a connection."""
+_CLOSED: Final = "the storage was closed meanwhile; connect again"
+_PART: Final = 256 * 1024
 _SHORTEST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
 
@@ -133,6 +141,7 @@ class Store:
             headers["If-None-Match"] = "*"
 
         def send(url: str, token: str, http: Any) -> None:
+            reply: dict[str, Any] = {}
             swift.put_object(
                 url,
                 token,
@@ -143,7 +152,10 @@ class Store:
                 content_type=packed.content_type,
                 headers=headers,
                 http_conn=http,
+                response_dict=reply,
             )
+            if reply["status"] == ACCEPTED:
+                raise newer_there(self.where)
 
         def make(url: str, token: str, http: Any) -> None:
             swift.put_container(url, token, container, http_conn=http)
@@ -160,6 +172,8 @@ class Store:
                         self._until(deadline, make)
                         self._until(deadline, send, once=once)
         except Exists:
+            if not new:
+                raise
             return False
         return True
 
@@ -200,28 +214,46 @@ class Store:
         """The results of the calls, in parallel; errors of the storage are results too."""
         if len(calls) == 1:
             return [_outcome(calls[0])]
-        try:
-            futures = [self._process.pool.submit(_outcome, call) for call in calls]
-        except RuntimeError as error:
-            raise StorageClosed("the storage was closed meanwhile; connect again") from error
+        futures = [self._submit(call) for call in calls]
         results: list[T | StorageError] = []
         for future in futures:
             try:
                 results.append(future.result(max(0.0, deadline - time.monotonic()) + _LONGEST_PAUSE))
             except NotReady:
-                future.cancel()
-                results.append(OutcomeUnknown(f"{self.where} did not do it in time; it may have been done"))
+                if future.cancel():
+                    results.append(StorageUnavailable(f"{self.where} was too slow, this was not begun; try again"))
+                else:
+                    results.append(OutcomeUnknown(f"{self.where} did not do it in time; it may have been done"))
+            except CancelledError:
+                results.append(StorageClosed(_CLOSED))
         return results
 
     def all_of(self, calls: Sequence[Callable[[], T]], deadline: float) -> list[T]:
         """The results of the calls, in parallel; raises the first error, once all have ended."""
+        return self._good(calls, deadline, changes=False)
+
+    def all_done(self, calls: Sequence[Callable[[], T]], deadline: float) -> list[T]:
+        """As ``all_of``, for calls that change something: raises ``OutcomeUnknown`` where some may have been done."""
+        return self._good(calls, deadline, changes=True)
+
+    def _good(self, calls: Sequence[Callable[[], T]], deadline: float, *, changes: bool) -> list[T]:
         results = self.at_once(calls, deadline) if calls else []
-        good: list[T] = []
-        for result in results:
-            if isinstance(result, StorageError):
-                raise result
-            good.append(result)
-        return good
+        good = [result for result in results if not isinstance(result, StorageError)]
+        errors = [result for result in results if isinstance(result, StorageError)]
+        if not errors:
+            return good
+        worst = next((error for error in errors if isinstance(error, OutcomeUnknown)), errors[0])
+        if changes and good:
+            raise OutcomeUnknown(f"{len(good)} of {len(results)} were done, the rest not or maybe: {worst}") from worst
+        raise worst
+
+    def _submit(self, call: Callable[[], T]) -> Future[T | StorageError]:
+        try:
+            return self._process.pool.submit(_outcome, call)
+        except RuntimeError:  # the pool was shut down
+            closed: Future[T | StorageError] = Future()
+            closed.set_result(StorageClosed(_CLOSED))
+            return closed
 
     def close(self) -> None:
         """Let go of every connection. Twice is once."""
@@ -241,8 +273,8 @@ class Store:
         pause = _SHORTEST_PAUSE
         tokens = 0
         while True:
-            grant = self._access.grant(deadline)
             try:
+                grant = self._access.grant(deadline)
                 return self._attempt(grant, deadline, send)
             except StorageError as error:
                 if isinstance(error, OutcomeUnknown):
@@ -250,23 +282,23 @@ class Store:
                     again = not once
                 elif isinstance(error, TokenRefused):
                     self._access.refused(grant)
-                    again = tokens < 1
                     tokens += 1
+                    again = tokens < _MOST_TOKENS
                 else:
                     again = isinstance(error, TryAgain)
                 if not again or time.monotonic() + pause >= deadline:
-                    if unanswered is None or isinstance(error, StorageClosed | NotThere | Exists):
+                    if unanswered is None or isinstance(error, NotThere | Exists):
                         raise
                     if changes:
                         raise unanswered from error.__cause__
-                    raise StorageUnavailable(f"{unanswered}; try again") from error.__cause__
+                    raise StorageUnavailable(f"{unanswered}; it was to be read, try again") from error.__cause__
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _attempt(self, grant: Grant, deadline: float, send: Callable[[str, str, Any], T]) -> T:
         with self._process.connection(self, grant.url, deadline) as http:
             if self._closed:
-                raise StorageClosed("the storage was closed meanwhile; connect again")
+                raise StorageClosed(_CLOSED)
             try:
                 return send(grant.url, grant.token, http)
             except ClientException as error:
@@ -274,9 +306,39 @@ class Store:
             except BROKEN as error:
                 raise broken(error, self.where) from error
 
-    def connect(self, url: str) -> Any:
+    def connect(self, url: str) -> _Connection:
         """A connection of swiftclient's, which keeps its socket."""
-        return swift.http_connection(url, cacert=self._access.ca or None, insecure=not self._access.verify)
+        return _Connection(url, cacert=self._access.ca or None, insecure=not self._access.verify)
+
+
+class _Connection(swift.HTTPConnection):  # type: ignore[misc]
+    """Reads a reply until ``deadline``, however slowly it comes: a time-out of requests is for each part of it."""
+
+    deadline = 0.0
+
+    def request(self, *arguments: Any, **named: Any) -> Any:
+        self.requests_args["timeout"] = max(0.001, self.deadline - time.monotonic())
+        return super().request(*arguments, **named)
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        raw, end = response.raw, response.read
+
+        def read() -> bytes:
+            parts = []
+            while part := raw.read1(_PART, decode_content=True):
+                parts.append(part)
+                left = self.deadline - time.monotonic()
+                if left <= 0:
+                    raise requests.ReadTimeout("the reply goes on after the time given")
+                socket = getattr(raw.connection, "sock", None)
+                if socket is not None:
+                    socket.settimeout(left)
+            end()
+            return b"".join(parts)
+
+        response.read = read
+        return response
 
 
 class _Process:
@@ -285,7 +347,8 @@ class _Process:
     def __init__(self, connections: int) -> None:
         self.pool = ThreadPoolExecutor(connections, thread_name_prefix="zaqar-swift")
         self._free = threading.BoundedSemaphore(connections)
-        self._idle: deque[tuple[str, Any]] = deque()
+        self._idle: deque[tuple[str, _Connection]] = deque()
+        self._closed = False
 
     @contextlib.contextmanager
     def connection(self, store: Store, url: str, deadline: float) -> Any:
@@ -297,26 +360,32 @@ class _Process:
             )
         try:
             http = self._take(url) or store.connect(url)
-            http[1].requests_args["timeout"] = max(0.001, deadline - time.monotonic())
+            http.deadline = deadline
             try:
-                yield http
+                yield http.parsed_url, http
             except (NotThere, Exists, TokenRefused, TryAgain):
-                self._idle.append((url, http))
+                self._keep(url, http)
                 raise
             except BaseException:
-                http[1].close()
+                http.close()
                 raise
-            self._idle.append((url, http))
+            self._keep(url, http)
         finally:
             self._free.release()
 
     def close(self) -> None:
+        self._closed = True
         self.pool.shutdown(wait=False, cancel_futures=True)
         while self._idle:
             with contextlib.suppress(IndexError):
-                self._idle.pop()[1][1].close()
+                self._idle.pop()[1].close()
 
-    def _take(self, url: str) -> Any:
+    def _keep(self, url: str, http: _Connection) -> None:
+        self._idle.append((url, http))
+        if self._closed:
+            self.close()
+
+    def _take(self, url: str) -> _Connection | None:
         while self._idle:
             try:
                 known, http = self._idle.pop()
@@ -324,7 +393,7 @@ class _Process:
                 return None
             if known == url:
                 return http
-            http[1].close()
+            http.close()
         return None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from zaqar_conformance.proxy import Proxy
-from zaqar_conformance.servers import Server, free_port
+from zaqar_conformance.servers import Server, accepts, free_port
 from zaqar_conformance.target import ServerTarget, TargetError
 from zaqar_core.uri import Uri
 from zaqar_swift import server as swift
@@ -62,7 +62,10 @@ class SwiftFailingTarget(SwiftReplicatedTarget):
 
 
 def swift_server(folder: Path, *settings: str, replicas: int = 1) -> Server:
-    """A cluster that is not started yet, with its files in ``folder``. Raises ``TargetError``."""
+    """A cluster that is not started yet, with its files in ``folder``. Raises ``TargetError``.
+
+    ``settings``: further ones of the command, such as ``"--token-life", "1"``.
+    """
     if any(importlib.util.find_spec(module) is None for module in ("swift", "eventlet")):
         raise TargetError(_REMEDY)
 
@@ -70,7 +73,7 @@ def swift_server(folder: Path, *settings: str, replicas: int = 1) -> Server:
         program = [sys.executable, "-W", "ignore", "-m", "zaqar_swift.server", "--forever", "--port", str(port)]
         return [*program, "--folder", str(folder), "--replicas", str(replicas), *settings]
 
-    return Server(command, folder, answers)
+    return Server(command, folder, accepts if "--tls" in settings else answers)
 
 
 def answers(port: int) -> bool:

@@ -18,11 +18,11 @@ CONTROL: Final = "/cluster/"
 """Behind the proxy's address: ``POST /cluster/expire``, ``.../update``, ``.../fail/N``, ``.../heal/N``."""
 
 
-def auth_url(port: int) -> str:
+def auth_url(port: int, *, tls: bool = False) -> str:
     """Where to ask for a token, by the first version of Swift's authentication."""
-    return f"http://{HOST}:{port}/auth/v1.0"
+    return f"{'https' if tls else 'http'}://{HOST}:{port}/auth/v1.0"
 
 
-def uri(port: int) -> str:
+def uri(port: int, *, tls: bool = False) -> str:
     """What to connect to."""
-    return f"swift+http://{USER.replace(':', '%3A')}:{KEY}@{HOST}:{port}/auth/v1.0"
+    return f"{'swift' if tls else 'swift+http'}://{USER.replace(':', '%3A')}:{KEY}@{HOST}:{port}/auth/v1.0"

@@ -34,10 +34,14 @@ def main() -> None:
                 spares=options.spares,
                 away=options.away,
                 token_life=options.token_life,
+                pipeline=options.pipeline,
+                settings=options.settings.read_text("utf-8") if options.settings else "",
+                tls=options.tls,
             )
             cluster.start()
-            print(f"export ST_AUTH={auth_url(cluster.port)} ST_USER={USER} ST_KEY={KEY}")
-            print(uri(cluster.port), flush=True)
+            tls = options.tls is not None
+            print(f"export ST_AUTH={auth_url(cluster.port, tls=tls)} ST_USER={USER} ST_KEY={KEY}")
+            print(uri(cluster.port, tls=tls), flush=True)
             if options.forever:
                 event.Event().wait()
             while tpool.execute(os.read, 0, 1024):
@@ -61,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="N",
         help="replicas that do not serve until healed",
+    )
+    parser.add_argument("--pipeline", default="tempauth", help="the filters of the proxy; 'tempauth' unless given")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="sections of those filters, as in proxy.conf")
+    parser.add_argument(
+        "--tls", type=Path, metavar="FILE", help="the proxy's private key and certificates: it speaks TLS"
     )
     parser.add_argument("--forever", action="store_true", help="go on when standard input ends")
     return parser

@@ -20,6 +20,14 @@ class Cache:
     def set(self, key: str, value: Any, time: float = 0, **_options: Any) -> None:
         self._kept[key] = (_now() + (time or 60), value)
 
+    def incr(self, key: str, delta: int = 1, time: float = 0, **_options: Any) -> int:
+        count = max(0, int(self.get(key) or 0) + delta)
+        self.set(key, count, time)
+        return count
+
+    def decr(self, key: str, delta: int = 1, time: float = 0, **_options: Any) -> int:
+        return self.incr(key, -delta, time)
+
     def delete(self, key: str, **_options: Any) -> None:
         self._kept.pop(key, None)
 

@@ -25,22 +25,36 @@ class Cluster:
     """A proxy, and for each replica and spare an account, a container and an object server, not serving yet."""
 
     def __init__(
-        self, folder: Path, *, port: int, replicas: int, spares: int, away: Collection[int], token_life: int
+        self,
+        folder: Path,
+        *,
+        port: int,
+        replicas: int,
+        spares: int,
+        away: Collection[int],
+        token_life: int,
+        pipeline: str,
+        settings: str,
+        tls: Path | None,
     ) -> None:
-        """``spares``: they get the copies of replicas that do not answer. ``away``: they do not serve until healed."""
+        """``spares``: they get the copies of replicas that do not answer. ``away``: they do not serve until healed.
+
+        ``pipeline``, ``settings``: the proxy's filters and their sections. ``tls``: its key and certificates.
+        """
         self._folder = folder
         self._away = away
         logging.basicConfig(filename=folder / "swift.log")
         files.write_swift_conf(folder)
         utils.set_swift_dir(str(folder))
         storage_policy.reload_storage_policies()
-        self._listener = eventlet.listen((HOST, port))
-        self.port: int = self._listener.getsockname()[1]
+        listener = eventlet.listen((HOST, port))
+        self.port: int = listener.getsockname()[1]
+        self._listener = eventlet.wrap_ssl(listener, certfile=str(tls), server_side=True) if tls else listener
         listeners = [{kind: eventlet.listen((HOST, 0)) for kind in files.KINDS} for _ in range(replicas + spares)]
         for kind in files.KINDS:  # the sockets come first: rings name their ports, servers read the rings
             files.write_ring(folder, kind, [each[kind].getsockname()[1] for each in listeners], replicas)
         self._replicas = [_Replica(folder, number, each) for number, each in enumerate(listeners)]
-        self._proxy = _app(files.write_proxy(folder, token_life=token_life))
+        self._proxy = _app(files.write_proxy(folder, token_life=token_life, pipeline=pipeline, settings=settings))
 
     def start(self) -> None:
         """Serve."""

@@ -34,7 +34,7 @@ fallocate_reserve = 0
 
 _PROXY: Final = """{defaults}
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache tempauth proxy-server
+pipeline = catch_errors gatekeeper healthcheck cache {pipeline} proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -53,6 +53,7 @@ token_life = {token_life}
 fernet_key_loopback = {fernet_key}
 active_fernet_key_id = loopback
 user_{user} = {key} .admin
+{settings}
 """
 
 _INTERNAL: Final = """{defaults}
@@ -72,13 +73,16 @@ def write_swift_conf(folder: Path) -> None:
     (folder / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = loopback\n", encoding="utf-8")
 
 
-def write_proxy(folder: Path, *, token_life: int) -> Path:
+def write_proxy(folder: Path, *, token_life: int, pipeline: str, settings: str) -> Path:
+    """``pipeline``: the filters behind the cache; ``settings``: sections of those besides tempauth."""
     text = _PROXY.format(
         defaults=_defaults(folder, folder),
         token_life=token_life,
         fernet_key=_FERNET_KEY,
         user=USER.replace(":", "_"),
         key=KEY,
+        pipeline=pipeline,
+        settings=settings,
     )
     return _write(folder / "proxy.conf", text)
 

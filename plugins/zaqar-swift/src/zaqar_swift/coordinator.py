@@ -194,9 +194,7 @@ def _maker(text: str) -> tuple[Any, str]:
         raise InvalidOption(f"option coordinator: {error}; {_WRITE}") from error
     shown = f"option coordinator={uri}"
     if uri.scheme not in ("redis", "rediss"):
-        raise InvalidOption(
-            f"{shown}: no coordinator is known by {uri.scheme}://, only redis:// and rediss://; {_WRITE}"
-        )
+        raise InvalidOption(f"{shown} has neither the scheme redis nor rediss; {_WRITE}")
     if uri.options.keys() - {"tls_ca"}:
         raise InvalidOption(f"{shown} has other options than tls_ca; leave them out")
     address = urlsplit(f"//{uri.hosts}")

@@ -79,7 +79,7 @@ def coordinator_uri(port: int) -> str:
     return f"redis://{swift.HOST}:{port}/0"
 
 
-def redis_server(folder: Path, *settings: str) -> Server:
+def redis_server(folder: Path, *settings: str, highest: int = 65_535) -> Server:
     """A coordinator that is not started yet, with its files in ``folder``. Raises ``ServerError``."""
     program = redis_program()
 
@@ -87,7 +87,7 @@ def redis_server(folder: Path, *settings: str) -> Server:
         here = ["--port", str(port), "--bind", swift.HOST, "--dir", str(folder), "--save", ""]
         return [program, *here, *settings]
 
-    return Server(command, folder, takes_commands)
+    return Server(command, folder, takes_commands, highest=highest)
 
 
 def swift_server(folder: Path, *settings: str, replicas: int = 1) -> Server:

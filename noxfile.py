@@ -212,7 +212,7 @@ def run_apart(session: nox.Session, target: str) -> None:
     """The suite on somebody else's driver: what it finds there is no failure, but not to find it is."""
     report = f"reports/{target}"
     install(session, "redis-servers", "apart-tests", apart=APART[target])
-    program = "from zaqar_redis.target import find_program; print(find_program())"
+    program = "from zaqar_conformance.servers import redis_program; print(redis_program())"
     env = {"ZAQAR_REDIS_SERVER": str(session.run("python", "-c", program, silent=True)).strip()}
     command = ("zaqar-conformance", "run", target, "--profile", "data", "--report", report, *session.posargs)
     session.run(*command, env=env, success_codes=[0, 1])

@@ -39,12 +39,13 @@ from typing import Any, Protocol
 import redis
 
 from zaqar_conformance.proxy import Proxy
+from zaqar_conformance.servers import redis_program
 from zaqar_core import NewMessage, Storage, connect
 from zaqar_core.contract import EncodedMessage, QueueKey, new_id
 from zaqar_core.uri import Uri
 from zaqar_redis.driver import RedisDriver
 from zaqar_redis.scripts import Script
-from zaqar_redis.target import find_program, redis_server
+from zaqar_redis.target import redis_server
 
 BODY = {"id": 12345, "kind": "order", "text": "x" * 189, "price": 9.75, "tags": ["a", "b"]}
 BYTES = json.dumps(BODY, separators=(",", ":")).encode()
@@ -194,7 +195,7 @@ def served(arguments: argparse.Namespace) -> Iterator[int]:
     """The port of a fresh server."""
     settings = ("--appendonly", "yes", "--appendfsync", "no") if arguments.appendonly else ()
     with tempfile.TemporaryDirectory() as folder:
-        server = redis_server(find_program(), Path(folder) / "server", *settings)
+        server = redis_server(redis_program(), Path(folder) / "server", *settings)
         server.start()
         try:
             yield server.port

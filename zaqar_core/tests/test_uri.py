@@ -265,12 +265,27 @@ def test_str_shows_what_is_no_secret() -> None:
         ("x://me:%68unter2@h", "x://me:***@h"),
         ("x://me:@h", "x://me:***@h"),
         *((f"x://h?a=1&{name}=hunter2", f"x://h?a=1&{name}=***") for name in SECRET_OPTIONS),
+        ("x://h?of=y%3A%2F%2Fme%3Ahunter2%40h%2F0", "x://h?of=y://me:***@h/0"),
+        ("x://h?of=y%3A%2F%2Fh%3Fpassword%3Dhunter2", "x://h?of=y://h?password=***"),
+        ("x://h?of=y%3Ame%3Ahunter2%40h", "x://h?of=***"),
+        ("x://h?of=y%3A%2F%2Fme%3Ahunt%2Fer2%40h%23", "x://h?of=***"),
     ],
 )
 def test_no_secret_is_in_str_or_repr(text: str, shown: str) -> None:
     uri = Uri.parse(text)
     assert str(uri) == shown
     assert SECRET not in repr(uri) + repr({"uri": uri}) + f"{uri}"
+
+
+def test_the_wrong_value_of_an_option_that_is_a_uri_is_in_the_error_without_its_password() -> None:
+    @dataclass
+    class Options:
+        number: int = 0
+
+    with pytest.raises(InvalidOption, match="not a whole number") as raised:
+        read_options(Options, Uri.parse("x://h", {"number": f"y://me:{SECRET}@h"}))
+    assert SECRET not in str(raised.value)
+    assert "y://me:***@h" in str(raised.value)
 
 
 @dataclass

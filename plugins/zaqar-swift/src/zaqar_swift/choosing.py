@@ -1,5 +1,7 @@
 """How one of several claimers comes to hold a message, where nothing is atomic but the writing of one object.
 
+This is without a coordinator: see ``authority.py`` for what there is with one.
+
 1. Write a claim that says: I am choosing.
 2. List the queue. If somebody with a lower claim id is choosing too, take the own claim back, and begin again once
    nobody is. If only such with higher ids are, list again until they have taken their claims back or chosen.
@@ -16,18 +18,19 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
 from threading import Lock
 from typing import Final, NamedTuple, TypeVar
 
+from zaqar_core.contract import StoredMessage
 from zaqar_core.errors import StorageError, StorageUnavailable
 from zaqar_swift.forks import renew_in_child
-from zaqar_swift.names import message_name, new_claim_id
-from zaqar_swift.packing import ClaimObject, Entry, Sent
-from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until, merged
+from zaqar_swift.names import message_name, new_claim_id, to_us
+from zaqar_swift.packing import ClaimObject, Entry, Sent, State
+from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until, merged, stored
 from zaqar_swift.turns import TURNS
 
 T = TypeVar("T")
@@ -37,6 +40,9 @@ CHOOSES_FOR: Final = 3.0
 DEAD_AFTER: Final = 6.0
 """Seconds for which others wait for somebody who is choosing."""
 
+BUSY: Final = "others were claiming from this queue for all of the time given; try again"
+_POP_LEASE: Final = 5.0
+"""Seconds after which what a pop took is free again, should its client have died before it was deleted."""
 _SPENT_FOR: Final = 60_000_000
 _SPENT_DROPPED: Final = 4
 _REMEMBERED: Final = 4_096
@@ -56,7 +62,7 @@ class Taken(NamedTuple):
 
 
 class Choice:
-    """Takes messages for claims and pops."""
+    """Takes messages for claims and pops, and says what a change of them needs."""
 
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
@@ -73,8 +79,37 @@ class Choice:
         """Up to ``limit`` active messages, held for ``ttl`` microseconds; None if there was nothing to take."""
         with TURNS.of((self._store.where, place), deadline):
             taken, view, scan = self._take(place, ttl, grace, limit, deadline)
-        self._clean(place, view, scan, deadline)
+        self.clean(place, view, scan, deadline)
         return taken
+
+    def pop(self, place: Place, *, limit: int, deadline: float) -> list[StoredMessage]:
+        """Up to ``limit`` active messages, which nobody has any more."""
+        taken = self.take(place, ttl=to_us(_POP_LEASE), grace=0, limit=limit, deadline=deadline)
+        if taken is None:
+            return []
+        # Nothing is deleted that others may have got by then.
+        ends = time.monotonic() + (taken.claim.ends - self._queues.clock.now()) / 1_000_000
+        self.delete(place, [item.id for item in taken.items], min(deadline, ends))
+        self._queues.drop_claim(place, taken.claim_id, deadline)
+        return [stored(taken.before, item, taken.contents[item.id]) for item in taken.items]
+
+    def look(self, place: Place, view: View, message_ids: Iterable[str], deadline: float) -> None:
+        """Have the view say what decides about these messages: here it does."""
+
+    def settle(self, place: Place, view: View, states: Mapping[str, State], deadline: float) -> bool:
+        """Have this be so of messages looked at before, if nothing has changed since: nobody knows here."""
+        return True
+
+    def bury(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
+        """Have nobody take these any more, whosoever they are: whoever sees them cannot be kept from it here."""
+
+    def write(self, place: Place, claim_id: str, claim: ClaimObject, deadline: float) -> None:
+        """Store a claim about whose messages all is settled."""
+        self._queues.write_claim(place, claim_id, claim, deadline)
+
+    def delete(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
+        """Delete messages of which that is settled."""
+        self._queues.delete_messages(place, message_ids, deadline)
 
     def forget(self, place: Place, view: View, message_ids: Sequence[str], deadline: float) -> None:
         """These were deleted: drop the claims that hold nothing more, as far as this driver knows."""
@@ -82,7 +117,7 @@ class Choice:
         with self._lock:
             for some_id in message_ids:
                 claim_id = view.holder(some_id)
-                if claim_id is None:
+                if claim_id is None or claim_id not in view.claims:
                     continue
                 gone = self._deleted.setdefault(claim_id, set())
                 gone.add(some_id)
@@ -130,7 +165,7 @@ class Choice:
 
     def _look(self, place: Place, claim_id: str, limit: int, began: float, deadline: float) -> tuple[View, Scan] | None:
         """What there is, once nobody else is choosing; None if this claimer has to take its claim back."""
-        for _ in _pauses(min(deadline, began + CHOOSES_FOR)):
+        for _ in pauses(min(deadline, began + CHOOSES_FOR)):
             view, scan = self._queues.view_and_scan(place, deadline, expected=limit)
             if claim_id not in view.claims:
                 continue  # an old listing
@@ -142,10 +177,10 @@ class Choice:
         return None
 
     def _wait_for_others(self, place: Place, deadline: float) -> None:
-        for _ in _pauses(deadline):
+        for _ in pauses(deadline):
             if not self._others(place, self._queues.view(place, deadline), "", deadline):
                 return
-        raise StorageUnavailable("others were claiming from this queue for all of the time given; try again")
+        raise StorageUnavailable(BUSY)
 
     def _others(self, place: Place, view: View, claim_id: str, deadline: float) -> list[str]:
         """Who else is choosing. The claims of those that have been for too long are dropped."""
@@ -182,7 +217,7 @@ class Choice:
         contents = self._queues.contents(place, [item for item in items if item.id in there], deadline)
         return Taken(claim_id, claim, view, scan, [item for item in items if item.id in contents], contents)
 
-    def _clean(self, place: Place, view: View, scan: Scan, deadline: float) -> None:
+    def clean(self, place: Place, view: View, scan: Scan, deadline: float) -> None:
         """Remove some of what has expired, and some claims that nobody needs any more."""
         spent = islice((claim_id for claim_id in view.claims if _spent(view, scan, claim_id)), _SPENT_DROPPED)
         calls = [partial(self._queues.drop_claim, place, claim_id, deadline) for claim_id in spent]
@@ -208,6 +243,16 @@ def taken_by(view: View, message_id: str, *, ends: int, grace: int) -> Entry:
     return known._replace(times=known.times + 1, held=True, lives_until=lives_until)
 
 
+def buried(view: View, message_id: str, token: str) -> State:
+    """The message is gone. ``token`` tells those apart who say so."""
+    name = message_name(message_id)
+    if name is None:
+        raise ValueError(message_id)
+    known = view.entry(message_id) or Entry(message_id, 0, 0, kept_until(name.expires))
+    entry = known._replace(held=False, lives_until=view.lives_until(message_id, name))
+    return State(token, 0, True, entry)
+
+
 def _active(view: View, scan: Scan, limit: int) -> list[Item]:
     return list(islice((item for item in scan if not view.delayed(item) and not view.holder(item.id)), limit))
 
@@ -231,11 +276,11 @@ def _spent(view: View, scan: Scan, claim_id: str) -> bool:
     return True
 
 
-def _pauses(until: float) -> Iterator[None]:
+def pauses(until: float, shortest: float = _SHORTEST_PAUSE, longest: float = _LONGEST_PAUSE) -> Iterator[None]:
     """Once at once, then after longer and longer pauses, as long as there is time."""
-    pause = _SHORTEST_PAUSE
+    pause = shortest
     yield
     while time.monotonic() + pause < until:
         time.sleep(pause * random.uniform(0.5, 1.0))
         yield
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, longest)

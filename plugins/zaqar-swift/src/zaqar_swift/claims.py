@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
-from zaqar_swift.choosing import Choice
+from zaqar_core.errors import StorageUnavailable
+from zaqar_swift.choosing import BUSY, Choice, pauses
 from zaqar_swift.names import is_claim_id, to_us
-from zaqar_swift.packing import ClaimObject, Entry
+from zaqar_swift.packing import ClaimObject, Entry, State
 from zaqar_swift.queues import Place, Queues, View, stored, view_of
 
 
@@ -37,9 +38,12 @@ class SwiftClaims(ClaimController):
         return StoredClaim(taken.claim_id, to_us(ttl) / 1_000_000, 0.0, messages, exhausted)
 
     def get(self, queue: QueueKey, claim_id: str) -> StoredClaim | None:
+        if not is_claim_id(claim_id):
+            return None
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        view, claim, held = self._find(place, claim_id, deadline)
+        view = self._queues.view(place, deadline)
+        claim, held = view.live(claim_id), view.held(claim_id)
         if claim is None:
             return None
         items = self._queues.find(place, view, [entry.id for entry in held], deadline)
@@ -52,41 +56,55 @@ class SwiftClaims(ClaimController):
     def update(self, queue: QueueKey, claim_id: str, *, ttl: float, grace: float) -> bool:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        view, claim, held = self._find(place, claim_id, deadline)
-        if claim is None or not self._queues.find(place, view, [entry.id for entry in held], deadline):
-            return False
-        now = self._queues.clock.now()
-        ends = now + to_us(ttl)
-        lives_until = ends + to_us(grace)
-        longer = [entry._replace(lives_until=max(entry.lives_until, lives_until)) for entry in held]
-        kept = {entry.id: entry for entry in self._queues.keep_longer(place, longer, deadline)}
-        entries = tuple(kept.get(entry.id, entry) for entry in claim.entries)
-        self._queues.write_claim(place, claim_id, ClaimObject(now, to_us(ttl), ends, False, entries), deadline)
-        return True
+        for view, claim, held in self._found(place, claim_id, deadline):
+            if claim is None or not self._queues.find(place, view, [entry.id for entry in held], deadline):
+                return False
+            now = self._queues.clock.now()
+            ends = now + to_us(ttl)
+            lives_until = ends + to_us(grace)
+            longer = [entry._replace(lives_until=max(entry.lives_until, lives_until)) for entry in held]
+            kept = {entry.id: entry for entry in self._queues.keep_longer(place, longer, deadline)}
+            states = {some_id: State(claim_id, ends, False, entry) for some_id, entry in kept.items()}
+            if self._choice.settle(place, view, states, deadline):
+                entries = tuple(kept.get(entry.id, entry) for entry in claim.entries)
+                self._choice.write(place, claim_id, ClaimObject(now, to_us(ttl), ends, False, entries), deadline)
+                return True
+        raise StorageUnavailable(BUSY)
 
     def release(
         self, queue: QueueKey, claim_id: str, *, message_ids: Sequence[str] | None = None, delay: float = 0.0
     ) -> None:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        view, claim, held = self._find(place, claim_id, deadline)
-        if claim is None:
-            return
-        released = {entry.id for entry in held}
-        if message_ids is not None:
-            released &= set(message_ids)
-        if not released:
-            return
-        entries = tuple(_released(view, held, released, to_us(delay)).get(entry.id, entry) for entry in claim.entries)
-        ends = claim.ends if len(released) < len(held) else 0
-        self._queues.write_claim(place, claim_id, claim._replace(ends=ends, entries=entries), deadline)
+        for view, claim, held in self._found(place, claim_id, deadline):
+            if claim is None:
+                return
+            which = {entry.id for entry in held}
+            if message_ids is not None:
+                which &= set(message_ids)
+            if not which:
+                return
+            released = _released(view, held, which, to_us(delay))
+            states = {some_id: State(claim_id, 0, False, entry) for some_id, entry in released.items()}
+            if self._choice.settle(place, view, states, deadline):
+                entries = tuple(released.get(entry.id, entry) for entry in claim.entries)
+                ends = claim.ends if len(which) < len(held) else 0
+                self._choice.write(place, claim_id, claim._replace(ends=ends, entries=entries), deadline)
+                return
+        raise StorageUnavailable(BUSY)
 
-    def _find(self, place: Place, claim_id: str, deadline: float) -> tuple[View, ClaimObject | None, Sequence[Entry]]:
-        """The queue's claims, the live one asked for, and what it holds as far as claims say."""
+    def _found(
+        self, place: Place, claim_id: str, deadline: float
+    ) -> Iterator[tuple[View, ClaimObject | None, Sequence[Entry]]]:
+        """The queue's claims, the live one asked for, and what it holds; again and again, as they may be changed."""
         if not is_claim_id(claim_id):
-            return View(0), None, ()
+            yield View(0), None, ()
+            return
         view = self._queues.view(place, deadline)
-        return view, view.live(claim_id), view.held(claim_id)
+        for _ in pauses(deadline):
+            found = view.claims.get(claim_id)
+            self._choice.look(place, view, [entry.id for entry in found.entries] if found else (), deadline)
+            yield view, view.live(claim_id), view.held(claim_id)
 
 
 def _released(view: View, held: Sequence[Entry], which: set[str], delay: int) -> dict[str, Entry]:

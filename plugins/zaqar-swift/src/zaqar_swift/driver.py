@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from typing import ClassVar, Final, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Self
 
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
@@ -14,8 +14,10 @@ from zaqar_core.limits import Limits
 from zaqar_core.uri import Uri
 from zaqar_swift import sweep
 from zaqar_swift.access import Access
+from zaqar_swift.authority import Authority
 from zaqar_swift.choosing import Choice
 from zaqar_swift.claims import SwiftClaims
+from zaqar_swift.coordinator import Coordinator, another_coordinator
 from zaqar_swift.messages import SwiftMessages
 from zaqar_swift.options import Options, options_of
 from zaqar_swift.packing import Packed
@@ -41,6 +43,7 @@ class SwiftDriver(Driver):
             Capability.POP,
             Capability.SUBSCRIPTIONS,
             Capability.FIFO,
+            Capability.EXCLUSIVE_CLAIMS,
             Capability.AT_LEAST_ONCE,
             Capability.PERSISTENT,
             Capability.MULTI_PROCESS,
@@ -61,10 +64,13 @@ class SwiftDriver(Driver):
     claims: SwiftClaims
     records: SwiftRecords
 
-    def __init__(self, queues: Queues) -> None:
+    def __init__(self, queues: Queues, coordinator: Coordinator | None, shortcomings: Sequence[str]) -> None:
         self._queues = queues
         self._store = queues.store
-        choice = Choice(queues)
+        self._coordinator = coordinator
+        exclusive = coordinator is not None and not shortcomings
+        self._capabilities = self.possible_capabilities - (set() if exclusive else {Capability.EXCLUSIVE_CLAIMS})
+        choice = Choice(queues) if coordinator is None else Authority(queues, coordinator)
         self.messages = SwiftMessages(queues, choice)
         self.claims = SwiftClaims(queues, choice)
         self.records = SwiftRecords(queues.store, queues.clock, records_container(queues.prefix), queues.inline_bytes)
@@ -73,25 +79,38 @@ class SwiftDriver(Driver):
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
         deadline = time.monotonic() + connect_timeout
         options = options_of(uri)
+        coordinator = Coordinator(options.coordinator, options.prefix) if options.coordinator else None
         store = Store(Access(uri, options), connections=options.connections, timeout=timeout)
         try:
-            containers = _settled_containers(store, options, deadline)
+            shortcomings = coordinator.shortcomings(deadline) if coordinator else []
+            containers = _settled(store, options, coordinator, deadline)
         except BaseException:
             store.close()
+            if coordinator:
+                coordinator.close()
             raise
         queues = Queues(store, prefix=options.prefix, containers=containers, inline_bytes=options.inline_bytes)
-        return cls(queues)
+        return cls(queues, coordinator, shortcomings)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return self.possible_capabilities
+        return self._capabilities
 
     def ping(self) -> None:
-        self._store.account(self._store.deadline())
+        deadline = self._store.deadline()
+        self._store.account(deadline)
+        if self._coordinator:
+            self._coordinator.ping(deadline)
 
     def health(self) -> Mapping[str, object]:
-        account = self._store.account(self._store.deadline())
+        deadline = self._store.deadline()
+        account = self._store.account(deadline)
+        coordinator: dict[str, object] = {}
+        if self._coordinator:
+            said = {"server": self._coordinator.where, "shortcomings": self._coordinator.shortcomings(deadline)}
+            coordinator = {"coordinator": said}
         return {
+            **coordinator,
             "bytes_used": int(account.get("x-account-bytes-used", 0)),
             "objects": int(account.get("x-account-object-count", 0)),
             "containers": int(account.get("x-account-container-count", 0)),
@@ -104,6 +123,8 @@ class SwiftDriver(Driver):
 
     def close(self) -> None:
         self._store.close()
+        if self._coordinator:
+            self._coordinator.close()
 
 
 def records_container(prefix: str) -> str:
@@ -111,24 +132,47 @@ def records_container(prefix: str) -> str:
     return f"{prefix}-records"
 
 
-def _settled_containers(store: Store, options: Options, deadline: float) -> int:
-    """Over how many containers the store spreads its queues, which is made if there is none."""
+def _settled(store: Store, options: Options, coordinator: Coordinator | None, deadline: float) -> int:
+    """Over how many containers the store spreads its queues, which is made if there is none.
+
+    Raises ``IncompatibleStorage`` if it is laid out otherwise, or has another coordinator.
+    """
     container = records_container(options.prefix)
-    wanted = {"layout": LAYOUT, "containers": options.containers or CONTAINERS}
+    wanted: dict[str, Any] = {"layout": LAYOUT, "containers": options.containers or CONTAINERS, "coordinator": None}
     found = store.get(container, _LAYOUT_OBJECT, deadline, newest=True)
     if found is None:
+        if coordinator:
+            wanted["coordinator"] = coordinator.settle_identity(deadline)
         data = json.dumps(wanted).encode()
         store.put(container, _LAYOUT_OBJECT, Packed("application/json", data), deadline, new=True)
         found = store.get(container, _LAYOUT_OBJECT, deadline, newest=True)
     try:
         known = json.loads(found.data) if found else wanted
-        layout, containers = int(known["layout"]), int(known["containers"])
-    except (ValueError, KeyError, TypeError):
-        layout, containers = 0, 0
+        layout, containers, identity = int(known["layout"]), int(known["containers"]), known.get("coordinator")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        layout, containers, identity = 0, 0, None
     if layout != LAYOUT or options.containers not in (None, containers):
         raise IncompatibleStorage(
             f"the store in the containers {options.prefix}-... has layout {layout} and {containers} containers, this "
             f"driver was told of {LAYOUT} and {options.containers}; leave out the option containers, use the version "
             "of zaqar-swift that made the store, or another prefix"
         )
+    _ensure_coordinator(options.prefix, coordinator, identity, deadline)
     return containers
+
+
+def _ensure_coordinator(prefix: str, coordinator: Coordinator | None, identity: str | None, deadline: float) -> None:
+    """Raises ``IncompatibleStorage`` unless it is that of the store: claimers have to ask one and the same."""
+    if coordinator is None and identity is not None:
+        raise IncompatibleStorage(
+            f"the store in the containers {prefix}-... has a coordinator; name it by the option coordinator"
+        )
+    if coordinator is not None:
+        if identity is None:
+            raise IncompatibleStorage(
+                f"the store in the containers {prefix}-... was made without a coordinator, and others may use it so; "
+                "leave out the option coordinator, or use another prefix"
+            )
+        if coordinator.identity(deadline) != identity:
+            raise another_coordinator(coordinator.where, coordinator.identity_key, identity)
+        coordinator.belongs_to(identity)

@@ -38,6 +38,17 @@ _REMEDIES: Final = {
     429: "Swift limits the rate of requests; slow down",
     498: "Swift limits the rate of requests; slow down",
 }
+_COORDINATOR_REMEDIES: Final = {
+    "READONLY": "the coordinator is a read-only replica; name its primary",
+    "LOADING": "the coordinator is reading its data from the disk; try again when it has",
+    "Redis": "the coordinator is reading its data from the disk; try again when it has",
+    "MISCONF": "the coordinator cannot write to its disk, and refuses changes; see its log",
+    "NOPERM": "the user may not use these keys of the coordinator; see the driver's page for the rights that it needs",
+    "NOAUTH": "the coordinator asks for a password; write it into the option coordinator",
+    "MOVED": "the coordinator is a node of a cluster; name a single server",
+    "BUSY": "a script of somebody else's keeps the coordinator busy; end it with SCRIPT KILL",
+    "NOREPLICAS": "the coordinator has fewer replicas than it asks for; bring them back",
+}
 
 
 class TryAgain(StorageUnavailable):
@@ -151,6 +162,42 @@ def _handshake(error: BaseException) -> ssl.SSLError | None:
         if isinstance(each, ssl.SSLCertVerificationError) or getattr(each, "reason", "") == "WRONG_VERSION_NUMBER":
             return each if isinstance(each, ssl.SSLError) else None
     return None
+
+
+def is_reply_of_redis(error: Exception) -> bool:
+    """Whether redis-py raised it for an error that the server answered."""
+    import redis.exceptions as theirs  # which is there where there is a coordinator
+
+    return isinstance(error, theirs.ResponseError | theirs.BusyLoadingError)
+
+
+def is_time_out(error: Exception) -> bool:
+    """Whether redis-py raised it since time was up."""
+    import redis.exceptions as theirs
+
+    return isinstance(error, theirs.TimeoutError | TimeoutError)
+
+
+def coordinator_refused(error: Exception, where: str) -> StorageError:
+    """What to raise ``from error`` where the coordinator answered that it did not do what was asked."""
+    said = f"{where} says: {error}"
+    code = str(error).partition(" ")[0]
+    if code == "OOM" or "OOM command" in said:
+        return StorageFull(f"the coordinator has reached its maxmemory; raise it. Nothing was done. {said}")
+    remedy = _COORDINATOR_REMEDIES.get(code, "the coordinator refused the operation")
+    return StorageUnavailable(f"{remedy}. Nothing was done. {said}")
+
+
+def coordinator_broken(error: Exception, where: str, *, unknown: bool) -> StorageError:
+    """What to raise ``from error`` where no whole answer came. ``unknown``: something may have been changed."""
+    import redis.exceptions as theirs
+
+    if unknown:
+        return OutcomeUnknown(f"{where} did not answer, so it is unknown whether the operation was done. {error}")
+    if isinstance(error, theirs.AuthenticationError):
+        return StorageUnavailable(f"{where} does not take this user and password; correct them. Nothing was done")
+    remedy = "cannot be reached, or did not answer in time; check that it runs, and the option coordinator"
+    return StorageUnavailable(f"{where} {remedy}. Nothing was done. {error}")
 
 
 def _unsent(error: BaseException) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -18,7 +17,7 @@ from zaqar_core.contract import (
 )
 from zaqar_core.errors import InvalidMarker, OutcomeUnknown, StorageError, StorageUnavailable
 from zaqar_core.models import MessageRef, QueueStats
-from zaqar_swift.choosing import Choice
+from zaqar_swift.choosing import BUSY, Choice, buried, pauses
 from zaqar_swift.names import (
     CLAIMS,
     MESSAGES,
@@ -27,15 +26,14 @@ from zaqar_swift.names import (
     is_claim_id,
     message_id,
     message_name,
+    new_claim_id,
     to_us,
 )
 from zaqar_swift.packing import Sent, pack_message
-from zaqar_swift.queues import START, Item, Place, Position, Queues, Scan, View, kept_until, poster, stored
+from zaqar_swift.queues import START, Item, Place, Position, Queues, Scan, View, kept_until, poster
 from zaqar_swift.store import LONGEST_PAGE
 
 _MARKER: Final = re.compile(r"([0-9a-f]{14})-([A-Za-z0-9_-]{32})?")
-_POP_LEASE: Final = 5.0
-"""Seconds after which what a pop took is free again, should its client have died before it was deleted."""
 _LOOKED_BACK: Final = 64
 
 
@@ -147,32 +145,27 @@ class SwiftMessages(MessageController):
         if not ids:
             return {}
         view = self._queues.view(place, deadline)
-        refused = {}
-        allowed = []
-        for some_id in ids:
-            reason = _refusal(view, some_id, claim_ids)
-            if reason is None:
-                allowed.append(some_id)
-            else:
-                refused[some_id] = reason
+        token = new_claim_id(view.now)
+        for _ in pauses(deadline):
+            self._choice.look(place, view, ids, deadline)
+            reasons = {some_id: _refusal(view, some_id, claim_ids) for some_id in ids}
+            allowed = [some_id for some_id, reason in reasons.items() if reason is None]
+            gone = {some_id: buried(view, some_id, token) for some_id in allowed if not view.gone(some_id)}
+            if self._choice.settle(place, view, gone, deadline):
+                break
+        else:
+            raise StorageUnavailable(BUSY)
+        refused = {some_id: reason for some_id, reason in reasons.items() if reason is not None}
         there = self._queues.find(place, view, refused, deadline) if refused else {}
         if Refusal.CLAIM_DOES_NOT_MATCH in refused.values() and not self._any_left(place, view, claim_ids, deadline):
             refused = dict.fromkeys(refused, Refusal.CLAIM_DOES_NOT_EXIST)
-        self._queues.delete_messages(place, allowed, deadline)
+        self._choice.delete(place, allowed, deadline)
         self._choice.forget(place, view, allowed, deadline)
         return {some_id: reason for some_id, reason in refused.items() if some_id in there}
 
     def pop(self, queue: QueueKey, *, limit: int) -> Sequence[StoredMessage]:
         deadline = self._store.deadline()
-        place = self._queues.place(queue)
-        taken = self._choice.take(place, ttl=to_us(_POP_LEASE), grace=0, limit=limit, deadline=deadline)
-        if taken is None:
-            return []
-        # Nothing is deleted that others may have got by then.
-        ends = time.monotonic() + (taken.claim.ends - self._queues.clock.now()) / 1_000_000
-        self._queues.delete_messages(place, [item.id for item in taken.items], min(deadline, ends))
-        self._queues.drop_claim(place, taken.claim_id, deadline)
-        return [stored(taken.before, item, taken.contents[item.id]) for item in taken.items]
+        return self._choice.pop(self._queues.place(queue), limit=limit, deadline=deadline)
 
     def stats(self, queue: QueueKey) -> QueueStats:
         deadline = self._store.deadline()
@@ -209,6 +202,9 @@ class SwiftMessages(MessageController):
         while True:
             page = self._store.page(place.container, place.prefix + prefix, deadline)
             calls = [partial(self._store.delete, place.container, row.name, deadline) for row in page]
+            if prefix == MESSAGES:
+                ids = [row.name.removeprefix(place.prefix + MESSAGES) for row in page]
+                self._choice.bury(place, ids, deadline)
             try:
                 self._store.all_of(calls, deadline)
             except StorageUnavailable as error:
@@ -255,10 +251,10 @@ def _refusal(view: View, some_id: str, claim_ids: Sequence[str] | None) -> Refus
     holder = view.holder(some_id)
     if claim_ids is None:
         return Refusal.MESSAGE_IS_CLAIMED if holder else None
-    live = [claim_id for claim_id in claim_ids if is_claim_id(claim_id) and view.held(claim_id)]
-    if not live:
-        return Refusal.CLAIM_DOES_NOT_EXIST
-    return None if holder in live else Refusal.CLAIM_DOES_NOT_MATCH
+    if holder in claim_ids or view.gone(some_id):
+        return None
+    live = any(is_claim_id(claim_id) and view.held(claim_id) for claim_id in claim_ids)
+    return Refusal.CLAIM_DOES_NOT_MATCH if live else Refusal.CLAIM_DOES_NOT_EXIST
 
 
 def _ref(view: View, item: Item | None) -> MessageRef | None:

@@ -31,6 +31,8 @@ class Options:
     ``connections``: how many requests one driver has under way at once; further ones wait.
     ``inline_bytes``: up to how many bytes a message or record is kept in its object's content type, which listings
     show; 0: never, so that all contents are data, which Swift can encrypt.
+    ``coordinator``: the URI of a Redis that decides who holds what; "": nobody does. It is settled when the store is
+    first opened.
     ``tls_ca``: a file with the certificates to trust, "" for those of the system. ``tls_verify``: whether the
     certificate and host name are checked.
     """
@@ -46,6 +48,7 @@ class Options:
     containers: int | None = None
     connections: int = 16
     inline_bytes: int = INLINE
+    coordinator: str = field(default="", repr=False)
     tls_ca: str = ""
     tls_verify: bool = True
 

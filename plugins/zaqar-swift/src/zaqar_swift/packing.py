@@ -80,6 +80,19 @@ class ClaimObject(NamedTuple):
     entries: tuple[Entry, ...]
 
 
+class State(NamedTuple):
+    """What the coordinator says of a message that was ever claimed, popped or deleted.
+
+    ``claim_id``: who claimed it last, or what tells this deletion from others. ``ends``: when that claim does, in
+    microseconds. ``gone``: it was deleted or popped. ``entry``: what the claims say of it.
+    """
+
+    claim_id: str
+    ends: int
+    gone: bool
+    entry: Entry
+
+
 class RecordObject(NamedTuple):
     """A record as it is stored. ``expires``: microseconds since 1970, 0 for never."""
 
@@ -120,6 +133,15 @@ def pack_claim(claim: ClaimObject) -> Packed:
 def claim_rest(rest: bytes) -> ClaimObject:
     began, ttl, ends, choosing, entries = json.loads(rest)
     return ClaimObject(began, ttl, ends, bool(choosing), tuple(Entry(*entry) for entry in entries))
+
+
+def pack_state(state: State) -> bytes:
+    return json.dumps([*state[:3], *state.entry[1:]], separators=(",", ":")).encode()
+
+
+def unpack_state(message_id: str, data: bytes) -> State:
+    claim_id, ends, gone, *entry = json.loads(data)
+    return State(claim_id, ends, gone, Entry(message_id, *entry))
 
 
 def pack_record(record: RecordObject, inline: int) -> Packed:

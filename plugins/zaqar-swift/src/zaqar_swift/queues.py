@@ -30,11 +30,13 @@ from zaqar_swift.packing import (
     ClaimObject,
     Entry,
     Sent,
+    State,
     claim_rest,
     message_head,
     message_rest,
     pack_claim,
     unpack,
+    unpack_state,
 )
 from zaqar_swift.store import LONGEST_PAGE, Row, Store
 
@@ -85,6 +87,31 @@ class View:
     claims: dict[str, ClaimObject] = field(default_factory=dict)
     latest: dict[str, tuple[str, Entry]] = field(default_factory=dict)
     """Of each message that was ever claimed, the claim that took it last and what it says."""
+    states: dict[str, State] = field(default_factory=dict)
+    """What a coordinator was asked: of these messages it alone decides."""
+    known: dict[str, bytes] = field(default_factory=dict)
+    """What it answered, b"" where it knew nothing."""
+
+    def copy(self) -> View:
+        """Another one, to be told what the coordinator says."""
+        return View(self.now, dict(self.claims), dict(self.latest), dict(self.states), dict(self.known))
+
+    def told(self, message_id: str, answer: bytes) -> None:
+        """The coordinator says so."""
+        self.known[message_id] = answer
+        if not answer:
+            self.states.pop(message_id, None)
+            return
+        state = self.states[message_id] = unpack_state(message_id, answer)
+        self.latest[message_id] = (state.claim_id, merged(state.entry, self.entry(message_id)))
+        claim = self.claims.get(state.claim_id)
+        if claim is not None and state.entry.held:
+            self.claims[state.claim_id] = claim._replace(ends=state.ends)
+
+    def gone(self, message_id: str) -> bool:
+        """Whether the coordinator says that it was deleted or popped."""
+        state = self.states.get(message_id)
+        return state is not None and state.gone
 
     def choosing(self) -> list[str]:
         """The claims whose messages are not chosen yet, by id."""
@@ -98,7 +125,10 @@ class View:
     def holder(self, message_id: str) -> str | None:
         """The live claim that holds the message, or None."""
         claim_id, entry = self.latest.get(message_id, ("", None))
-        return claim_id if entry is not None and entry.held and self.live(claim_id) else None
+        if entry is None or not entry.held:
+            return None
+        state = self.states.get(message_id)
+        return claim_id if (state.ends > self.now if state else self.live(claim_id)) else None
 
     def held(self, claim_id: str) -> list[Entry]:
         """What the claim holds, as far as the messages are still there."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 import sys
 import urllib.request
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlencode
 
 from zaqar_conformance.proxy import Proxy
-from zaqar_conformance.servers import Server, accepts, free_port
+from zaqar_conformance.servers import Server, accepts, free_port, redis_program
 from zaqar_conformance.target import ServerTarget, TargetError
 from zaqar_core.uri import Uri
 from zaqar_swift import server as swift
@@ -45,6 +47,25 @@ class SwiftTarget(ServerTarget):
         return proxy, uri.replace(f":{port}/", f":{proxy.port}/")
 
 
+class SwiftCoordinatedTarget(SwiftTarget):
+    """A Swift of one replica, and a Redis that decides who holds what. Both are hurt at once, as if on one machine.
+
+    A proxy counts the requests to Swift, and cuts them, not those to Redis, which take a hundredth of their time.
+    """
+
+    name = "swift-coordinated"
+
+    def start(self, workspace: Path) -> str:
+        self.servers = self.servers or [
+            swift_server(workspace / "swift", replicas=self.replicas),
+            redis_server(workspace / "redis", "--appendonly", "yes", "--appendfsync", "no"),
+        ]
+        for server in self.servers:
+            server.start()
+        one, other = self.servers
+        return f"{swift.uri(one.port)}?{urlencode({'coordinator': coordinator_uri(other.port)})}"
+
+
 class SwiftReplicatedTarget(SwiftTarget):
     """A Swift of three replicas, each with servers of its own, all in one process."""
 
@@ -59,6 +80,22 @@ class SwiftFailingTarget(SwiftReplicatedTarget):
 
     name = "swift-failing"
     settings = ("--away", "2", "--spares", "1")
+
+
+def coordinator_uri(port: int) -> str:
+    """What to write for the option coordinator."""
+    return f"redis://{swift.HOST}:{port}/0"
+
+
+def redis_server(folder: Path, *settings: str, highest: int = 65_535) -> Server:
+    """A coordinator that is not started yet, with its files in ``folder``. Raises ``ServerError``."""
+    program = redis_program()
+
+    def command(port: int) -> list[str]:
+        here = ["--port", str(port), "--bind", swift.HOST, "--dir", str(folder), "--save", ""]
+        return [program, *here, *settings]
+
+    return Server(command, folder, takes_commands, highest=highest)
 
 
 def swift_server(folder: Path, *settings: str, replicas: int = 1) -> Server:
@@ -80,6 +117,13 @@ def answers(port: int) -> bool:
     """Whether the proxy takes requests."""
     with urllib.request.urlopen(f"http://{swift.HOST}:{port}/healthcheck", timeout=2) as reply:
         return bool(reply.status == 200)
+
+
+def takes_commands(port: int) -> bool:
+    """Whether a Redis has read its data."""
+    with socket.create_connection((swift.HOST, port), timeout=2) as wire:
+        wire.sendall(b"PING\r\n")
+        return wire.recv(64).startswith((b"+PONG", b"-NOAUTH"))
 
 
 def control(port: int, action: str) -> None:

@@ -1,0 +1,228 @@
+"""The coordinator: a Redis beside Swift, which does the one thing that Swift cannot, an atomic compare-and-set.
+
+A lock would not do: who holds one may be stopped for longer than it lasts, and go on writing. Here every change says
+what it changes from, so that one that comes too late changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from zaqar_core.contract import new_id
+from zaqar_core.errors import IncompatibleStorage, InvalidInput, InvalidOption, StorageClosed, StorageUnavailable
+from zaqar_core.uri import Uri
+from zaqar_swift.errors import coordinator_broken, coordinator_refused, is_reply_of_redis, is_time_out
+from zaqar_swift.forks import renew_in_child
+
+_SWAP: Final = (files("zaqar_swift") / "swap.lua").read_text("utf-8")
+_OLDEST: Final = (6, 2)
+_PORT: Final = 6379
+_LEAST: Final = 0.001
+"""Seconds: what a socket is given when time is up, since 0 means something else to it."""
+_WRITE: Final = "write coordinator=redis://user:password@host:6379/0, percent-encoded within a URI"
+
+
+class Change(NamedTuple):
+    """From one value to another, b"" being none. ``keep_for``: after so many ms the new one may go."""
+
+    old: bytes
+    new: bytes
+    keep_for: int
+
+
+class Coordinator:
+    """One server, and the keys on it that belong to one store. Methods raise ``StorageError`` by their ``deadline``.
+
+    What was not there is b"" in what is read. A change that raises ``OutcomeUnknown`` may have been made.
+    """
+
+    def __init__(self, text: str, prefix: str) -> None:
+        """Nothing is connected yet. Raises ``InvalidOption``."""
+        self._make, self.where = _maker(text)
+        self._stem = f"zaqar-swift:{prefix}:"
+        self.identity_key = f"{self._stem}identity"
+        self._identity = ""
+        self._closed = False
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        # The child closes its copies of the sockets without a word to the server, as their objects go.
+        self._lock = threading.Lock()
+        self._idle: list[Any] = []
+
+    def identity(self, deadline: float) -> str | None:
+        """Whose it is, or None if it is nobody's yet."""
+        found = self._call(deadline, "GET", self.identity_key)
+        return None if found is None else found.decode("utf-8", "replace")
+
+    def settle_identity(self, deadline: float) -> str:
+        """Whose it is, from now on if it was nobody's."""
+        self._call(deadline, "SET", self.identity_key, new_id(), "NX", changes=True)
+        return str(self.identity(deadline))
+
+    def belongs_to(self, identity: str) -> None:
+        """Read and change from now on only as long as it is this one's."""
+        self._identity = identity
+
+    def read(self, keys: Sequence[str], deadline: float) -> dict[str, bytes]:
+        """The values of the keys at one moment."""
+        identity, *values = self._call(deadline, "MGET", self.identity_key, *map(self._key, keys))
+        if identity != self._identity.encode():
+            raise self._another()
+        return {key: value or b"" for key, value in zip(keys, values, strict=True)}
+
+    def swap(self, changes: Mapping[str, Change], deadline: float) -> bool:
+        """Make all of the changes, at one moment, or none if a key has another value than its change begins with.
+
+        Whether they were made. No two changes may ever have the same new value but where they mean the same.
+        """
+        keys = [self.identity_key, *map(self._key, changes)]
+        values = [part for change in changes.values() for part in change]
+        reply = self._call(deadline, "EVAL", _SWAP, len(keys), *keys, self._identity, *values, changes=True)
+        if reply < 0:
+            raise self._another()
+        return bool(reply)
+
+    def shortcomings(self, deadline: float) -> list[str]:
+        """Why it may forget what it was told; nothing: it does not. Raises where it cannot be used at all."""
+        text = self._call(deadline, "INFO").decode("utf-8", "replace")
+        lines = (line.partition(":") for line in text.splitlines())
+        info = {name: value for name, colon, value in lines if colon}
+        version = info.get("redis_version", "")  # of Valkey that of Redis that it is compatible with
+        if version and tuple(map(int, version.split(".")[:2])) < _OLDEST:
+            raise IncompatibleStorage(f"{self.where} is Redis {version}; use 6.2 or later, or Valkey")
+        if info.get("cluster_enabled") == "1":
+            raise InvalidOption(f"{self.where} is a node of a cluster; name a single server by the option coordinator")
+        if info.get("role", "master") != "master":
+            raise StorageUnavailable(f"{self.where} is a replica; name its primary by the option coordinator")
+        gaps = []
+        if info.get("aof_enabled") != "1":
+            gaps.append("appendonly is not yes: it forgets everything when it ends")
+        if info.get("maxmemory_policy") != "noeviction":
+            gaps.append("maxmemory-policy is not noeviction: it forgets something when memory is short")
+        return gaps
+
+    def ping(self, deadline: float) -> None:
+        self._call(deadline, "PING")
+
+    def close(self) -> None:
+        """Twice is once."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.disconnect()
+
+    def _key(self, key: str) -> str:
+        return f"{self._stem}{key}"
+
+    def _another(self) -> IncompatibleStorage:
+        return another_coordinator(self.where, self.identity_key, self._identity)
+
+    def _call(self, deadline: float, *command: Any, changes: bool = False) -> Any:
+        """The reply. All commands may be sent twice, so a connection that the server had closed is no error."""
+        sent = False
+        while True:
+            connection = self._take()
+            fresh = connection is None
+            try:
+                if connection is None:
+                    connection = self._connect(deadline)
+                else:
+                    connection._sock.settimeout(_left(deadline))  # which redis-py has no public way to
+                connection.send_command(*command, check_health=False)
+                sent = True
+                reply = connection.read_response()
+            except Exception as error:
+                self._drop(connection)
+                if is_reply_of_redis(error):
+                    raise coordinator_refused(error, self.where) from error
+                if fresh or is_time_out(error):
+                    raise coordinator_broken(error, self.where, unknown=sent and changes) from error
+            except BaseException:
+                self._drop(connection)  # nobody would read the reply
+                raise
+            else:
+                self._give_back(connection)
+                return reply
+
+    def _connect(self, deadline: float) -> Any:
+        connection = self._make(_left(deadline))
+        connection.connect()
+        return connection
+
+    def _take(self) -> Any:
+        with self._lock:
+            if self._closed:
+                raise StorageClosed("the storage is closed; connect again")
+            return self._idle.pop() if self._idle else None
+
+    def _give_back(self, connection: Any) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        self._drop(connection)
+
+    def _drop(self, connection: Any) -> None:
+        if connection is not None:
+            connection.disconnect()
+
+
+def another_coordinator(where: str, key: str, identity: str) -> IncompatibleStorage:
+    """What to raise where the coordinator is not the one that the store was made with, or has lost its data."""
+    return IncompatibleStorage(
+        f"{where} is not the coordinator of this store; name the one that is. If it has lost its data: end all "
+        f"claimers, wait until their claims have ended, and tell it whose it is: SET {key} {identity}"
+    )
+
+
+def _left(deadline: float) -> float:
+    return max(_LEAST, deadline - time.monotonic())
+
+
+def _maker(text: str) -> tuple[Any, str]:
+    """What makes a connection that is given so many seconds, and what to call the server."""
+    try:
+        uri = Uri.parse(text)
+    except InvalidInput as error:
+        raise InvalidOption(f"option coordinator: {error}; {_WRITE}") from error
+    shown = f"option coordinator={uri}"
+    if uri.scheme not in ("redis", "rediss"):
+        raise InvalidOption(f"{shown} has neither the scheme redis nor rediss; {_WRITE}")
+    if uri.options.keys() - {"tls_ca"}:
+        raise InvalidOption(f"{shown} has other options than tls_ca; leave them out")
+    address = urlsplit(f"//{uri.hosts}")
+    database = uri.path.strip("/") or "0"
+    try:
+        host, port = address.hostname, address.port or _PORT
+    except ValueError:
+        host = None
+    if not host or "," in uri.hosts or not database.isdecimal():
+        raise InvalidOption(f"{shown} is not one host, its port and the number of a database; {_WRITE}")
+    try:
+        import redis
+    except ImportError as error:
+        raise InvalidOption(f"{shown} needs redis-py; pip install 'zaqar-swift[redis]'") from error
+    settings = {
+        "host": host,
+        "port": port,
+        "db": int(database),
+        "username": uri.username,
+        "password": uri.password,
+        "protocol": 2,
+    }
+    kind: Any = redis.Connection
+    if uri.scheme == "rediss":
+        kind = redis.SSLConnection
+        settings["ssl_ca_certs"] = uri.options.get("tls_ca")
+
+    def make(seconds: float) -> Any:
+        return kind(socket_connect_timeout=seconds, socket_timeout=seconds, **settings)
+
+    return make, f"the coordinator {uri.scheme}://{uri.hosts}/{database}"

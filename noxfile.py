@@ -36,21 +36,14 @@ APART = {
 It is installed for its target alone, and tested there; ``check`` lints it and checks its types.
 """
 TARGETS = (
-    "sqlite",
-    "redis",
-    "redis-always",
-    "redis-cluster",
-    "redis-sentinel",
-    "swift",
-    "swift-replicated",
-    "swift-failing",
-    "memory",
+    *("sqlite", "redis", "redis-always", "redis-cluster", "redis-sentinel"),
+    *("swift", "swift-coordinated", "swift-replicated", "swift-failing", "memory"),
 )
 IN_CHECK = ("sqlite", "redis", "memory")
 """Those that every change is tried on; CI has cells for all."""
 SERVERS = {
     target: f"{family}-servers" for family in ("redis", "swift") for target in TARGETS if target.startswith(family)
-}
+} | {"swift-coordinated": "swift-and-redis-servers"}
 """The dependency group that brings a target's server, for where the machine has none."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Any of these will do, with chromedriver."""

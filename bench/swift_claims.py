@@ -1,7 +1,7 @@
 """How often two claimers get one message from Swift: ``python bench/swift_claims.py --claimers 2 4 8``.
 
 Starts a Swift, posts messages, and lets processes claim them all at once, with leases that outlast the run: a message
-in two claims was handed out twice. Prints a line a number of claimers.
+in two claims was handed out twice. Prints a line a number of claimers. With ``--coordinator`` a Redis decides.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlencode
 
 import zaqar_core
 from zaqar_core import NewMessage
-from zaqar_swift.target import swift_server
+from zaqar_swift import server as swift
+from zaqar_swift.target import coordinator_uri, redis_server, swift_server
 
 _QUEUE = "contended"
 _BATCH = 50
@@ -29,6 +31,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=1_000)
     parser.add_argument("--limit", type=int, default=10)
     parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--coordinator", action="store_true")
     parser.add_argument("--claimer", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.claimer:
@@ -37,12 +40,18 @@ def main() -> None:
     print("claimers  limit  replicas  messages  handed out twice  claims  claims/s  empty-handed errors")
     for claimers in options.claimers:
         with tempfile.TemporaryDirectory() as folder:
-            server = swift_server(Path(folder) / "swift", replicas=options.replicas)
-            server.start()
+            servers = [swift_server(Path(folder) / "swift", replicas=options.replicas)]
+            if options.coordinator:
+                servers.append(redis_server(Path(folder) / "redis", "--appendonly", "yes"))
             try:
-                _measure(f"swift+http://test%3Atester:testing@127.0.0.1:{server.port}/auth/v1.0", claimers, options)
+                for server in servers:
+                    server.start()
+                one, *others = servers
+                told = [urlencode({"coordinator": coordinator_uri(other.port)}) for other in others]
+                _measure("?".join([swift.uri(one.port), *told]), claimers, options)
             finally:
-                server.kill()
+                for server in servers:
+                    server.kill()
 
 
 def _measure(uri: str, claimers: int, options: argparse.Namespace) -> None:

@@ -1,0 +1,246 @@
+"""Servers that are away, killed or behind: nothing acknowledged is lost, and what is unknown is called so."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from zaqar_conformance.servers import Server
+from zaqar_core.contract import EncodedMessage, QueueKey, Space, new_id
+from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageUnavailable
+from zaqar_swift import queues
+from zaqar_swift.driver import SwiftDriver
+from zaqar_swift.target import control
+
+OpenDriver = Callable[..., SwiftDriver]
+StartServer = Callable[..., Server]
+Post = Callable[..., list[str]]
+Shown = Callable[[SwiftDriver], list[str]]
+
+
+def test_with_two_of_three_replicas_gone_reads_go_on_and_writes_are_unknown(
+    start_server: StartServer, open_driver: OpenDriver, queue: QueueKey, post: Post, shown: Shown
+) -> None:
+    server = start_server(replicas=3)
+    driver = open_driver(server.port, timeout=3)
+    ids = post(driver, 3)
+    for number in (0, 1):
+        control(server.port, f"fail/{number}")
+    assert shown(driver) == ids
+    assert [message.id for message in driver.messages.get(queue, ids)] == ids
+    with pytest.raises(OutcomeUnknown, match="503"):
+        post(driver)
+    with pytest.raises(OutcomeUnknown, match="503"):
+        driver.messages.delete(queue, ids[:1], claim_ids=None)
+    for number in (0, 1):
+        control(server.port, f"heal/{number}")
+    assert driver.messages.delete(queue, ids[:1], claim_ids=None) == {}
+    control(server.port, "update")
+    left = shown(driver)
+    assert left[:2] == ids[1:]
+    assert len(left) <= 3, "the post that was not acknowledged may be there, once"
+
+
+def test_a_listing_that_is_late_hides_and_shows_for_a_while_and_loses_nothing(
+    start_server: StartServer, open_driver: OpenDriver, queue: QueueKey, post: Post, shown: Shown
+) -> None:
+    """A replica was away for posts and deletions, and is back before it was told of them."""
+    server = start_server(replicas=3)
+    driver = open_driver(server.port)
+    old = post(driver, 2)
+    control(server.port, "fail/0")
+    new = post(driver, 4)
+    assert driver.messages.delete(queue, old, claim_ids=None) == {}
+    control(server.port, "heal/0")
+    seen = {tuple(shown(driver)) for _ in range(40)}
+    assert seen - {tuple(new)}, "no listing is late"
+    assert all(set(each) <= {*old, *new} for each in seen)
+    claim = driver.claims.create(queue, ttl=0.5, grace=0, limit=10)
+    assert {message.id for message in claim.messages} <= {*old, *new}
+    assert [message.id for message in driver.messages.get(queue, new)] == new, "an id finds what a listing lacks"
+    time.sleep(0.6)  # until the claim has ended
+    assert driver.messages.delete(queue, new[:1], claim_ids=None) == {}
+    assert driver.messages.delete(queue, old, claim_ids=None) == {}, "to delete again does no harm"
+    control(server.port, "update")
+    assert {tuple(shown(driver)) for _ in range(20)} == {tuple(new[1:])}
+
+
+def test_servers_killed_under_posts_and_deletions_lose_and_bring_back_nothing(
+    start_server: StartServer, open_driver: OpenDriver, queue: QueueKey, shown: Shown
+) -> None:
+    """``kill -9``, three times, while threads post and delete; then every answer that was given still holds."""
+    server = start_server()
+    driver = open_driver(server.port, timeout=5)
+    over = threading.Event()
+
+    def work() -> tuple[set[str], set[str], int, int]:
+        there: set[str] = set()
+        deleted: set[str] = set()
+        unknown_posts = unknown_deletions = 0
+        while not over.is_set():
+            try:
+                there |= set(driver.messages.post(queue, [EncodedMessage(b"1", 3600.0)], client_id="c"))
+            except OutcomeUnknown:
+                unknown_posts += 1
+            except StorageUnavailable:
+                time.sleep(0.05)
+            if there and random.random() < 0.4:
+                some_id = there.pop()
+                try:
+                    assert driver.messages.delete(queue, [some_id], claim_ids=None) == {}
+                    deleted.add(some_id)
+                except OutcomeUnknown:
+                    unknown_deletions += 1
+                except StorageUnavailable:
+                    there.add(some_id)
+                    time.sleep(0.05)
+        return there, deleted, unknown_posts, unknown_deletions
+
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(work) for _ in range(4)]
+        for _ in range(3):
+            time.sleep(0.7)
+            server.kill()
+            server.start()
+        time.sleep(0.7)
+        over.set()
+        results = [each.result() for each in working]
+    there = {some_id for result in results for some_id in result[0]}
+    deleted = {some_id for result in results for some_id in result[1]}
+    assert there
+    assert deleted
+    control(server.port, "update")
+    found = everything(driver, queue)
+    assert there <= found
+    assert not deleted & found
+    assert len(found - there) <= sum(result[2] + result[3] for result in results)
+
+
+def everything(driver: SwiftDriver, queue: QueueKey) -> set[str]:
+    found: set[str] = set()
+    marker, more = None, True
+    while more:
+        page = driver.messages.list(
+            queue, marker=marker, limit=100, exclude_client=None, include_claimed=True, include_delayed=True
+        )
+        found |= {message.id for message in page.items}
+        marker, more = page.marker, page.more
+    return found
+
+
+def test_connections_that_a_restart_broke_cost_no_post(
+    start_server: StartServer, open_driver: OpenDriver, post: Post, shown: Shown
+) -> None:
+    server = start_server()
+    driver = open_driver(server.port)
+    ids = post(driver, 8)
+    server.restart()
+    ids += post(driver, 8)
+    assert shown(driver) == ids
+
+
+def test_the_expirer_beside_claims_takes_only_what_is_over(
+    start_server: StartServer,
+    open_driver: OpenDriver,
+    queue: QueueKey,
+    post: Post,
+    shown: Shown,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the hour for which Swift keeps what has ended: it is removed as soon as it may be."""
+    monkeypatch.setattr(queues, "MARGIN", 1)
+    server = start_server()
+    driver = open_driver(server.port)
+    over = threading.Event()
+
+    def expire() -> int:
+        passes = 0
+        while not over.is_set():
+            control(server.port, "expire")
+            passes += 1
+        return passes
+
+    with ThreadPoolExecutor(1) as pool:
+        expiring = pool.submit(expire)
+        held = post(driver, 3, ttl=2)
+        claim = driver.claims.create(queue, ttl=6, grace=60, limit=3)
+        assert [message.id for message in claim.messages] == held
+        post(driver, 3, ttl=1)
+        lasting = post(driver, 1, ttl=600)
+        time.sleep(5)  # beyond the life that all but the last were posted with, and Swift's second for each
+        assert [message.id for message in driver.messages.get(queue, held)] == held
+        assert driver.messages.delete(queue, held[:1], claim_ids=[claim.id or ""]) == {}
+        place = driver._queues.place(queue)
+        deadline = time.monotonic() + 20
+        while True:
+            rows = driver._store.page(place.container, place.prefix + "m/", driver._store.deadline())
+            left = [row.name.removeprefix(place.prefix + "m/") for row in rows]
+            if left == [*held[1:], *lasting]:
+                break
+            assert time.monotonic() < deadline, left
+        while shown(driver) != [*held[1:], *lasting]:  # the claim has ended, what it held lives on
+            assert time.monotonic() < deadline
+        over.set()
+        assert expiring.result() > 2
+
+
+def test_many_first_posts_at_once_are_all_there(
+    start_server: StartServer, open_driver: OpenDriver, shown: Shown
+) -> None:
+    """None finds a container, in two drivers that know nothing of each other's making one."""
+    server = start_server()
+    drivers = [open_driver(server.port, containers=2) for _ in range(2)]
+    places = [QueueKey(new_id(), "queue") for _ in range(12)]
+    gate = threading.Barrier(len(places))
+
+    def first(number: int) -> list[str]:
+        gate.wait()
+        messages = [EncodedMessage(b"1", 600.0)] * 3
+        return drivers[number % 2].messages.post(places[number], messages, client_id="c")
+
+    with ThreadPoolExecutor(len(places)) as pool:
+        posted = list(pool.map(first, range(len(places))))
+    for queue, ids in zip(places, posted, strict=True):
+        assert [message.id for message in drivers[0].messages.get(queue, ids)] == ids
+        assert drivers[0].messages.stats(queue).total == 3
+
+
+def test_a_login_that_fails_after_an_unanswered_write_leaves_it_unknown(
+    start_server: StartServer, open_driver: OpenDriver
+) -> None:
+    """The write would be sent again with another token, which is not to be had: it may have been done all the same."""
+    server = start_server()
+    driver = open_driver(server.port, timeout=8)
+    access = driver._store._access
+    server.pause()
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(driver.records.insert, Space("queues", "p"), "key", b"1", nonce="n")
+        time.sleep(0.5)  # it is waiting for its answer
+        access.refused(access.grant(driver._store.deadline()))
+        server.kill()
+        assert type(outcome.exception()) is OutcomeUnknown
+
+
+def test_what_is_under_way_when_the_storage_is_closed_ends_and_is_not_called_undone(
+    start_server: StartServer, open_driver: OpenDriver, queue: QueueKey
+) -> None:
+    server = start_server()
+    watching = open_driver(server.port)
+    for pause in (0.0, 0.01, 0.02, 0.04, 0.08):
+        driver = open_driver(server.port, connections=2)
+        before = len(everything(watching, queue))
+        with ThreadPoolExecutor(1) as pool:
+            messages = [EncodedMessage(b"1", 600.0)] * 20
+            outcome = pool.submit(driver.messages.post, queue, messages, client_id="c")
+            time.sleep(pause)
+            driver.close()
+            error = outcome.exception()
+        if len(everything(watching, queue)) > before:
+            assert error is None or type(error) is OutcomeUnknown
+        else:
+            assert type(error) in {StorageClosed, OutcomeUnknown}

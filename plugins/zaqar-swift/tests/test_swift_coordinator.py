@@ -400,6 +400,24 @@ def test_without_the_coordinator_nobody_takes_anything_and_posts_and_reads_go_on
     assert driver.messages.delete(queue, ids[:1], claim_ids=[str(held.id)]) == {}
 
 
+def test_without_swift_nothing_is_taken(
+    start_server: StartServer, open_driver: OpenDriver, redis: Server, prefix: str, queue: QueueKey, post: Post
+) -> None:
+    """The coordinator alone hands nothing out, and has nothing decided when Swift is back."""
+    server = start_server()
+    driver = open_driver(server.port, prefix=prefix, coordinator=coordinator_uri(redis.port), timeout=5)
+    ids = post(driver, 2)
+    server.kill()
+    with pytest.raises(StorageUnavailable):
+        claim(driver, queue)
+    with pytest.raises(StorageUnavailable):
+        driver.messages.pop(queue, limit=1)
+    with pytest.raises(StorageUnavailable):
+        driver.messages.delete(queue, ids, claim_ids=None)
+    server.start()
+    assert ids_of(claim(driver, queue)) == ids
+
+
 def test_a_coordinator_that_does_not_answer_ends_in_a_time_out(
     start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import trustme
 
 from zaqar_conformance.hiding import Secrets
 from zaqar_conformance.proxy import Cut, Proxy
@@ -593,6 +595,34 @@ def test_its_password_is_shown_nowhere(start_redis: StartRedis, open_with: OpenD
         shown += [str(caught.value), str(caught.value.__cause__)]
     shown.append(Secrets(f"{uri(1)}?{urlencode({'coordinator': good})}").hide(f"{good} hunter2"))
     assert "hunter2" not in "".join(shown)
+
+
+def test_tls_to_the_coordinator_trusts_whom_it_is_told_to(redis: Server, open_with: OpenDriver, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(trusted)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with Proxy(redis.port, tls=tls) as between:
+        where = f"rediss://127.0.0.1:{between.port}/0"
+        assert Capability.EXCLUSIVE_CLAIMS in open_with(coordinator=f"{where}?tls_ca={trusted}").capabilities
+        with pytest.raises(StorageUnavailable, match="certificate"):
+            open_with(coordinator=where)
+
+
+def test_a_user_needs_few_rights_on_the_coordinator(
+    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post
+) -> None:
+    """Those that the README names."""
+    rights = "on >secret ~zaqar-swift:* +get +set +del +mget +eval +info +ping"
+    redis = start_redis("--user", "claims", *rights.split())
+    driver = open_with(coordinator=f"redis://claims:secret@127.0.0.1:{redis.port}/0")
+    driver.ping()
+    ids = post(driver, 2)
+    held = claim(driver, queue, limit=1)
+    assert driver.claims.update(queue, str(held.id), ttl=LONG, grace=0)
+    assert driver.messages.delete(queue, ids[:1], claim_ids=[str(held.id)]) == {}
+    assert [message.id for message in driver.messages.pop(queue, limit=2)] == ids[1:]
 
 
 def test_a_replica_or_a_node_of_a_cluster_is_none(start_redis: StartRedis, open_with: OpenDriver) -> None:

@@ -5,9 +5,10 @@ whom last, until when, whether it is gone. Whoever wants a message reads its sta
 works only if it still is the one that was read. So of all who want a message for its third claim just one gets it,
 however old the listing that they saw it in, and however long they were stopped before they swapped.
 
-Swift is told afterwards, for those who read. What is told too late does no harm: there the claim with the highest count
-is right, see ``View``, and that is the one which swapped last. If the coordinator knows nothing of a message, then what
-Swift's claims say of it is its state; such a one nobody claimed.
+Swift is told afterwards, for those who read. What is told too late does no harm: there the claim with the highest
+count is right, see ``View``, and that is the one which swapped last. If the coordinator knows nothing of a message, or
+of fewer claims than Swift, what Swift's claims say of it is its state: nobody claimed it yet, or the coordinator has
+forgotten.
 """
 
 from __future__ import annotations

@@ -128,6 +128,7 @@ class Coordinator:
         """The reply. All commands may be sent twice, so a connection that the server had closed is no error."""
         sent = False
         while True:
+            before = sent
             connection = self._take()
             fresh = connection is None
             try:
@@ -140,7 +141,7 @@ class Coordinator:
                 reply = connection.read_response()
             except Exception as error:
                 self._drop(connection)
-                if is_reply_of_redis(error):
+                if is_reply_of_redis(error) and not (before and changes):
                     raise coordinator_refused(error, self.where) from error
                 if fresh or is_time_out(error):
                     raise coordinator_broken(error, self.where, unknown=sent and changes) from error

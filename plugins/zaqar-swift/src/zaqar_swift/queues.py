@@ -99,11 +99,14 @@ class View:
     def told(self, message_id: str, answer: bytes) -> None:
         """The coordinator says so."""
         self.known[message_id] = answer
+        self.states.pop(message_id, None)
         if not answer:
-            self.states.pop(message_id, None)
             return
-        state = self.states[message_id] = unpack_state(message_id, answer)
-        self.latest[message_id] = (state.claim_id, merged(state.entry, self.entry(message_id)))
+        state, entry = unpack_state(message_id, answer), self.entry(message_id)
+        if entry is not None and entry.times > state.entry.times and not state.gone:
+            return  # it is told before Swift: so it has forgotten, as a replica does that was promoted too early
+        self.states[message_id] = state
+        self.latest[message_id] = (state.claim_id, merged(state.entry, entry))
         claim = self.claims.get(state.claim_id)
         if claim is not None and state.entry.held:
             self.claims[state.claim_id] = claim._replace(ends=state.ends)

@@ -184,6 +184,7 @@ def test_many_threads_whose_token_ended_log_in_once(
 ) -> None:
     driver = open_driver(start_server("--token-life", "3").port)
     access = driver._store._access
+    ended = access.grant(driver._store.deadline())
     log_in, logins = access._log_in, []
 
     def counted(deadline: float) -> Grant:
@@ -201,6 +202,8 @@ def test_many_threads_whose_token_ended_log_in_once(
     with ThreadPoolExecutor(gate.parties) as pool:
         for each in [pool.submit(ping) for _ in range(gate.parties)]:
             each.result()
+    access.refused(ended)  # as one whose answer comes last says
+    driver.ping()
     assert len(logins) == 1
 
 

@@ -35,8 +35,8 @@ from zaqar_swift.server import HOST
 from zaqar_swift.target import swift_server
 
 PASSWORD: Final = "right-4f1c0a52"
-LIFE: Final = 3
-"""Seconds for which the second Keystone's tokens are good."""
+LIFE: Final = 6
+"""Seconds for which the second Keystone's tokens are good: Swift asks Keystone of each, again and again."""
 
 _CONFIGURATION: Final = """[DEFAULT]
 log_file = {folder}/keystone-{life}.log
@@ -266,7 +266,7 @@ def test_the_region_says_which_swift(cloud: Cloud) -> None:
 
 def test_tokens_that_expire_in_mid_operation_lose_and_double_nothing(cloud: Cloud) -> None:
     """Threads post, claim and delete while their tokens end several times: no call fails, each message comes once."""
-    driver_uri = password_uri(cloud.brief, prefix="brief")
+    driver_uri = password_uri(cloud.brief, prefix="brief", connections=4)
     until = time.monotonic() + 3 * LIFE
     posted: list[list[int]] = [[], [], []]
     got: list[int] = []

@@ -26,11 +26,16 @@ LONG = b'"' + b"x" * 4_000 + b'"'
 
 
 class Narrow:
-    """A way to Swift. ``let``: so many bytes of the next reply come through; ``drip``: its body comes byte by byte."""
+    """A way to Swift. ``let``: so many bytes come through of the next reply, or of that after ``skip`` others.
+
+    ``drip``: bodies come byte by byte, each after so many seconds. ``lost``: deletions of what is called so get lost.
+    """
 
     def __init__(self, port: int) -> None:
         self.let: int | None = None
+        self.skip = 0
         self.drip = 0.0
+        self.lost = b""
         self.longest = 0
         """Of the replies that came through, how long the longest was."""
         self._target = port
@@ -52,14 +57,16 @@ class Narrow:
     def _requests(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while part := client.recv(65_536):
-                server.sendall(part)
+                if not (self.lost and part.startswith(b"DELETE") and self.lost in part.partition(b"\r\n")[0]):
+                    server.sendall(part)
             server.shutdown(socket.SHUT_WR)
 
     def _replies(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError), client, server:
             while part := server.recv(65_536):
-                let, self.let = self.let, None
-                if let is not None:
+                skip, self.skip = self.skip, max(0, self.skip - 1)
+                if not skip and self.let is not None:
+                    let, self.let = self.let, None
                     client.sendall(part[:let])
                     client.shutdown(socket.SHUT_RDWR)
                     return
@@ -164,6 +171,18 @@ def test_deletions_claims_and_records_survive_replies_that_break_off(
         record = behind.records.get(space, f"key-{let}")
         assert record is not None
         assert record.value == b"2"
+        narrow.skip, narrow.let = 1, let  # it is read before it is deleted
+        assert behind.records.delete(space, f"key-{let}"), "its own deletion is not taken for somebody else's"
+
+
+def test_a_pop_whose_claim_cannot_be_dropped_any_more_is_done(
+    narrow: Narrow, open_driver: OpenDriver, queue: QueueKey, post: Post
+) -> None:
+    """The messages are deleted by then: to call that undone would lose them unsaid."""
+    hasty = open_driver(narrow.port, timeout=2.0)
+    ids = post(hasty)
+    narrow.lost = b"/c/"
+    assert [message.id for message in hasty.messages.pop(queue, limit=1)] == ids
 
 
 def test_a_listing_that_comes_byte_by_byte_ends_with_the_call(
@@ -239,9 +258,10 @@ def test_every_call_on_a_paused_swift_ends_in_time(
 
 
 def test_a_batch_of_which_one_reply_breaks_off_may_have_been_stored(
-    narrow: Narrow, behind: SwiftDriver, queue: QueueKey, shown: Shown
+    narrow: Narrow, behind: SwiftDriver, queue: QueueKey, post: Post, shown: Shown
 ) -> None:
+    post(behind)  # and there is a container now
     narrow.let = 0
     with pytest.raises(OutcomeUnknown):
         behind.messages.post(queue, [EncodedMessage(b"1", 600.0)] * 4, client_id="c")
-    assert len(shown(behind)) == 4
+    assert len(shown(behind)) == 5

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
 
 from zaqar_core.contract import QueueKey, StoredMessage
+from zaqar_core.errors import StorageError
 from zaqar_swift.errors import not_ours
 from zaqar_swift.names import (
     CLAIMS,
@@ -282,7 +284,9 @@ class Queues:
         )
 
     def drop_claim(self, place: Place, claim_id: str, deadline: float) -> None:
-        self.store.delete(place.container, place.prefix + CLAIMS + claim_id, deadline)
+        """Delete a claim that holds nothing. If that fails, somebody else will see that it does not, and delete it."""
+        with suppress(StorageError):
+            self.store.delete(place.container, place.prefix + CLAIMS + claim_id, deadline)
 
     def keep_longer(self, place: Place, entries: Sequence[Entry], deadline: float) -> list[Entry]:
         """The entries, those messages kept for longer that Swift would remove before they may expire.

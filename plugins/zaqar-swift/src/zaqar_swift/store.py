@@ -191,14 +191,17 @@ class Store:
 
     def delete(self, container: str, name: str, deadline: float) -> bool:
         """Delete an object, and its entry in the listing if only that is left. Whether it was there."""
+        tries = 0
 
         def send(url: str, token: str, http: Any) -> None:
+            nonlocal tries
+            tries += 1
             swift.delete_object(url, token, container, name, http_conn=http)
 
         try:
             self._until(deadline, send)
         except NotThere:
-            return False
+            return tries > 1  # then it is this call that deleted it, the answer to which was lost
         return True
 
     def account(self, deadline: float) -> dict[str, str]:
@@ -245,6 +248,8 @@ class Store:
         worst = next((error for error in errors if isinstance(error, OutcomeUnknown)), errors[0])
         if changes and good:
             raise OutcomeUnknown(f"{len(good)} of {len(results)} were done, the rest not or maybe: {worst}") from worst
+        if isinstance(worst, OutcomeUnknown) and not changes:
+            raise StorageUnavailable(f"{worst}; it was to be read, try again") from worst
         raise worst
 
     def _submit(self, call: Callable[[], T]) -> Future[T | StorageError]:
@@ -291,6 +296,8 @@ class Store:
                         raise
                     if changes:
                         raise unanswered from error.__cause__
+                    if isinstance(error, StorageClosed):
+                        raise
                     raise StorageUnavailable(f"{unanswered}; it was to be read, try again") from error.__cause__
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)

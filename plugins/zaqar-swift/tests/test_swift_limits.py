@@ -110,7 +110,7 @@ def test_a_full_account_takes_nothing_more_and_is_emptied_by_consuming(
     assert len(shown(driver)) == 2
 
 
-def test_a_disk_that_is_gone_or_full_ends_in_unknown_outcomes(
+def test_a_disk_that_is_gone_ends_in_unknown_outcomes(
     start_server: StartServer, open_driver: OpenDriver, queue: QueueKey, post: Post, shown: Shown
 ) -> None:
     """Its servers say 507 to Swift's proxy, which says 503. What is on the disk is there when it is back."""

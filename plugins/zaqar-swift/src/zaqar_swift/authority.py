@@ -14,8 +14,8 @@ forgotten.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
@@ -24,12 +24,14 @@ from zaqar_core.contract import StoredMessage
 from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from zaqar_swift.choosing import BUSY, Choice, Taken, buried, pauses, taken_by
 from zaqar_swift.coordinator import Change, Coordinator
+from zaqar_swift.errors import begun
 from zaqar_swift.names import message_name, new_claim_id
 from zaqar_swift.packing import ClaimObject, Sent, State, pack_state
 from zaqar_swift.queues import MARGIN, Item, Place, Queues, Scan, View, stored
 
 Wanted = Callable[[View, Sequence[Item]], dict[str, State]]
 
+_TOLD: Final = "the coordinator knows of it, but Swift could not be told"
 _REMEMBERED_GONE: Final = 7 * 24 * 3600
 """Seconds after which Swift itself forgets a deletion (its ``reclaim_age``), and replicas with it."""
 _LOOKED_AT: Final = 16
@@ -120,11 +122,11 @@ class Authority(Choice):
                 raise StorageUnavailable(BUSY)
 
     def write(self, place: Place, claim_id: str, claim: ClaimObject, deadline: float) -> None:
-        with _settled():
+        with begun(_TOLD):
             super().write(place, claim_id, claim, deadline)
 
     def delete(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
-        with _settled():
+        with begun(_TOLD):
             super().delete(place, message_ids, deadline)
 
     def _win(self, place: Place, limit: int, wanted: Wanted, deadline: float) -> _Won | None:
@@ -196,14 +198,3 @@ def _is_free(view: View, item: Item) -> bool:
     if view.gone(item.id) or view.holder(item.id):
         return False
     return not view.delayed(replace(item, position=view.position(item.id, item.name)))
-
-
-@contextmanager
-def _settled() -> Iterator[None]:
-    """What fails in here has happened, as far as the coordinator decides it."""
-    try:
-        yield
-    except OutcomeUnknown:
-        raise
-    except StorageUnavailable as error:
-        raise OutcomeUnknown(f"the coordinator knows of it, but Swift could not be told: {error}") from error

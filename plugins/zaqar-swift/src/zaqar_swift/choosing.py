@@ -19,14 +19,14 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 from threading import Lock
 from typing import Final, NamedTuple, TypeVar
 
 from zaqar_core.contract import StoredMessage
-from zaqar_core.errors import StorageError, StorageUnavailable
+from zaqar_core.errors import StorageUnavailable
+from zaqar_swift.errors import begun
 from zaqar_swift.forks import renew_in_child
 from zaqar_swift.names import message_name, new_claim_id, to_us
 from zaqar_swift.packing import ClaimObject, Entry, Sent, State
@@ -157,8 +157,7 @@ class Choice:
                     taken = self._write(place, claim_id, seen, items, ttl, grace, deadline)
         finally:
             if taken is None:
-                with suppress(StorageError):
-                    self._queues.drop_claim(place, claim_id, deadline)
+                self._queues.drop_claim(place, claim_id, deadline)
         if taken is None:
             self._wait_for_others(place, deadline)
         return taken if taken is None or taken.items else None
@@ -214,7 +213,8 @@ class Choice:
         claim = ClaimObject(now, ttl, now + ttl, False, tuple(entries))
         self._queues.write_claim(place, claim_id, claim, deadline)
         there = {entry.id for entry in entries}
-        contents = self._queues.contents(place, [item for item in items if item.id in there], deadline)
+        with begun("the claim was written, but not all of its messages could be read"):
+            contents = self._queues.contents(place, [item for item in items if item.id in there], deadline)
         return Taken(claim_id, claim, view, scan, [item for item in items if item.id in contents], contents)
 
     def clean(self, place: Place, view: View, scan: Scan, deadline: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import requests
@@ -145,6 +146,17 @@ def no_cloud(error: Exception) -> InvalidOption:
 def not_ours(name: str) -> IncompatibleStorage:
     """What to raise where an object holds what this driver has not written."""
     return IncompatibleStorage(f"the object {name!r} holds something else than this driver wrote; use another prefix")
+
+
+@contextmanager
+def begun(said: str) -> Iterator[None]:
+    """What fails in here leaves the operation done in part, or done: it ends with ``OutcomeUnknown``."""
+    try:
+        yield
+    except OutcomeUnknown:
+        raise
+    except StorageUnavailable as error:
+        raise OutcomeUnknown(f"{said}: {error}") from error
 
 
 def _tls_remedy(error: ssl.SSLError, where: str) -> str:

@@ -15,9 +15,10 @@ from zaqar_core.contract import (
     StoredMessage,
     StoredPage,
 )
-from zaqar_core.errors import InvalidMarker, OutcomeUnknown, StorageError, StorageUnavailable
+from zaqar_core.errors import InvalidMarker, StorageUnavailable
 from zaqar_core.models import MessageRef, QueueStats
 from zaqar_swift.choosing import BUSY, Choice, buried, pauses
+from zaqar_swift.errors import begun
 from zaqar_swift.names import (
     CLAIMS,
     MESSAGES,
@@ -31,7 +32,7 @@ from zaqar_swift.names import (
 )
 from zaqar_swift.packing import Sent, pack_message
 from zaqar_swift.queues import START, Item, Place, Position, Queues, Scan, View, kept_until, poster
-from zaqar_swift.store import LONGEST_PAGE
+from zaqar_swift.store import LONGEST_PAGE, Row
 
 _MARKER: Final = re.compile(r"([0-9a-f]{14})-([A-Za-z0-9_-]{32})?")
 _LOOKED_BACK: Final = 64
@@ -68,15 +69,7 @@ class SwiftMessages(MessageController):
                     once=True,
                 )
             )
-        results = self._store.at_once(calls, deadline)
-        errors = [result for result in results if isinstance(result, StorageError)]
-        if errors:
-            worst = next((error for error in errors if isinstance(error, OutcomeUnknown)), errors[0])
-            if len(errors) == len(results) or worst is not errors[0]:
-                raise worst
-            raise OutcomeUnknown(
-                f"{len(results) - len(errors)} of {len(results)} messages were stored, the rest not: {worst}"
-            ) from worst
+        self._store.all_done(calls, deadline)
         return ids
 
     def get(self, queue: QueueKey, message_ids: Sequence[str]) -> list[StoredMessage]:
@@ -190,27 +183,32 @@ class SwiftMessages(MessageController):
     def purge(self, queue: QueueKey) -> None:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        for prefix in (MESSAGES, CLAIMS):  # claims last: without them, what they hold would be active meanwhile
-            self._purge(place, prefix, deadline)
+        first = self._page(place, MESSAGES, deadline)
+        with begun("not all was purged; purge again"):
+            self._purge(place, MESSAGES, first, deadline)
+            # Claims come last: without them, what they hold would be active meanwhile.
+            self._purge(place, CLAIMS, self._page(place, CLAIMS, deadline), deadline)
 
     def _any_left(self, place: Place, view: View, claim_ids: Sequence[str] | None, deadline: float) -> bool:
         """Whether one of these claims holds a message that is still there."""
         held = [entry.id for claim_id in claim_ids or () for entry in view.held(claim_id)]
         return bool(self._queues.find(place, view, held, deadline))
 
-    def _purge(self, place: Place, prefix: str, deadline: float) -> None:
+    def _purge(self, place: Place, prefix: str, page: Sequence[Row], deadline: float) -> None:
+        """Delete what is listed, from the first ``page`` on."""
         while True:
-            page = self._store.page(place.container, place.prefix + prefix, deadline)
-            calls = [partial(self._store.delete, place.container, row.name, deadline) for row in page]
             if prefix == MESSAGES:
                 ids = [row.name.removeprefix(place.prefix + MESSAGES) for row in page]
                 self._choice.bury(place, ids, deadline)
-            try:
-                self._store.all_of(calls, deadline)
-            except StorageUnavailable as error:
-                raise OutcomeUnknown(f"not all was purged in the time given; purge again. {error}") from error
+            self._store.all_done(
+                [partial(self._store.delete, place.container, row.name, deadline) for row in page], deadline
+            )
             if len(page) < LONGEST_PAGE:
                 return
+            page = self._page(place, prefix, deadline)
+
+    def _page(self, place: Place, prefix: str, deadline: float) -> Sequence[Row]:
+        return self._store.page(place.container, place.prefix + prefix, deadline)
 
     def _from(self, place: Place, after: Position, limit: int, deadline: float) -> tuple[View, Scan]:
         if after == START:

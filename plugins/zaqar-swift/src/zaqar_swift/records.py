@@ -7,8 +7,7 @@ from functools import partial
 from typing import Final
 
 from zaqar_core.contract import Record, RecordStore, Space, new_id
-from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
-from zaqar_swift.errors import not_ours
+from zaqar_swift.errors import begun, not_ours
 from zaqar_swift.names import Clock, record_name, space_prefix, to_us
 from zaqar_swift.packing import Content, RecordObject, pack_record, record_rest, unpack
 from zaqar_swift.store import LONGEST_PAGE, Found, Row, Store
@@ -41,10 +40,8 @@ class SwiftRecords(RecordStore):
             if found is not None:  # this one, if it was sent again since no answer came
                 return record.version if found.version == record.version else None
             self._put(space, key, record, deadline)  # what is there has expired
-        try:
+        with begun("the record was written, but others may have written too"):
             found = self._get(space, key, deadline)
-        except StorageUnavailable as error:
-            raise OutcomeUnknown(f"the record was written, but others may have written too: {error}") from error
         return None if found is not None and found.version != record.version else record.version
 
     def replace(self, space: Space, key: str, value: bytes, *, version: str, nonce: str) -> str | None:

@@ -92,8 +92,8 @@ class Authority(Choice):
         won = self._win(place, limit, wanted, deadline)
         if won is None:
             return []
-        self.delete(place, list(won.states), deadline)
-        return [stored(won.view, item, won.contents[item.id]) for item in won.items]
+        deleted = set(self.delete(place, list(won.states), deadline))
+        return [stored(won.view, item, won.contents[item.id]) for item in won.items if item.id in deleted]
 
     def look(self, place: Place, view: View, message_ids: Iterable[str], deadline: float) -> None:
         keys = {_key(place, some_id): some_id for some_id in message_ids}
@@ -125,9 +125,9 @@ class Authority(Choice):
         with begun(_TOLD):
             super().write(place, claim_id, claim, deadline)
 
-    def delete(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
+    def delete(self, place: Place, message_ids: Sequence[str], deadline: float) -> list[str]:
         with begun(_TOLD):
-            super().delete(place, message_ids, deadline)
+            return super().delete(place, message_ids, deadline)
 
     def _win(self, place: Place, limit: int, wanted: Wanted, deadline: float) -> _Won | None:
         """Swap the states of up to ``limit`` active messages for those wanted; None if there is no such message."""

@@ -92,8 +92,8 @@ class Authority(Choice):
         won = self._win(place, limit, wanted, deadline)
         if won is None:
             return []
-        deleted = set(self.delete(place, list(won.states), deadline))
-        return [stored(won.view, item, won.contents[item.id]) for item in won.items if item.id in deleted]
+        self.delete(place, list(won.states), deadline)
+        return [stored(won.view, item, won.contents[item.id]) for item in won.items]
 
     def look(self, place: Place, view: View, message_ids: Iterable[str], deadline: float) -> None:
         keys = {_key(place, some_id): some_id for some_id in message_ids}

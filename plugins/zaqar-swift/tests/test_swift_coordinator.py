@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ LEASE = 1.0
 LONG = 600.0
 BODY = b'"' + b"x" * 3_000 + b'"'
 """So long that it is fetched by itself."""
+RIGHTS = "~zaqar-swift:* +get +set +del +mget +eval +info +ping"
+"""Those that the README names."""
 HELPER = Path(__file__).with_name("stopping.py")
 
 
@@ -583,6 +585,47 @@ def test_a_coordinator_that_is_not_there_is_said_at_once(open_with: OpenDriver) 
     assert time.monotonic() - begin < 5
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("CONFIG SET maxmemory 1", "has reached its maxmemory; raise it"),
+        ("REPLICAOF 127.0.0.1 1", "is a read-only replica; name its primary"),
+        ("CONFIG SET min-replicas-to-write 1", "has fewer replicas than it asks for"),
+        ("ACL SETUSER claims -set", "see the driver's page for the rights"),
+        ("ACL SETUSER claims resetkeys ~other:*", "see the driver's page for the rights"),
+    ],
+)
+def test_what_the_coordinator_refuses_is_said_with_a_remedy(start_redis: StartRedis, command: str, said: str) -> None:
+    port = start_redis("--user", "claims", *f"on >secret {RIGHTS}".split()).port
+    with closing(Coordinator(coordinator_uri(port), "prefix")) as operator:
+        identity = operator.settle_identity(soon())
+        operator._call(soon(), *command.split())
+    with closing(Coordinator(f"redis://claims:secret@127.0.0.1:{port}/0", "prefix")) as asked:
+        asked.belongs_to(identity)
+        with pytest.raises(StorageUnavailable, match=said) as caught:
+            asked.swap({"a": Change(b"", b"1", 60_000)}, soon())
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert isinstance(caught.value, StorageFull) == ("maxmemory" in said)
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "said"),
+    [
+        ("", 0, "asks for a password; write it into the option coordinator"),
+        ("claims:wrong@", 0, "does not take this user and password; correct them"),
+        ("claims:secret@", 1, "see the driver's page for the rights"),
+        (":secret@", 99, "has no database of this number"),
+    ],
+)
+def test_why_the_coordinator_does_not_let_one_in_is_said(
+    start_redis: StartRedis, user: str, database: int, said: str
+) -> None:
+    port = start_redis("--requirepass", "secret", "--user", "claims", *f"on >secret {RIGHTS}".split()).port
+    asked = Coordinator(f"redis://{user}127.0.0.1:{port}/{database}", "prefix")
+    with closing(asked), pytest.raises(StorageUnavailable, match=said):
+        asked.identity(soon())
+
+
 def test_its_password_is_shown_nowhere(start_redis: StartRedis, open_with: OpenDriver) -> None:
     redis = start_redis("--requirepass", "hunter2")
     good = f"redis://:hunter2@127.0.0.1:{redis.port}/0"
@@ -613,9 +656,7 @@ def test_tls_to_the_coordinator_trusts_whom_it_is_told_to(redis: Server, open_wi
 def test_a_user_needs_few_rights_on_the_coordinator(
     start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post
 ) -> None:
-    """Those that the README names."""
-    rights = "on >secret ~zaqar-swift:* +get +set +del +mget +eval +info +ping"
-    redis = start_redis("--user", "claims", *rights.split())
+    redis = start_redis("--user", "claims", *f"on >secret {RIGHTS}".split())
     driver = open_with(coordinator=f"redis://claims:secret@127.0.0.1:{redis.port}/0")
     driver.ping()
     ids = post(driver, 2)

@@ -45,7 +45,7 @@ LEASE = 1.0
 LONG = 600.0
 BODY = b'"' + b"x" * 3_000 + b'"'
 """So long that it is fetched by itself."""
-RIGHTS = "~zaqar-swift:* +get +set +del +mget +eval +info +ping"
+RIGHTS = "~zaqar-swift:* +get +set +del +mget +eval +info"
 """Those that the README names."""
 HELPER = Path(__file__).with_name("stopping.py")
 
@@ -495,6 +495,8 @@ def test_a_coordinator_that_lost_its_data_decides_nothing_until_it_is_told_whose
     asked = driver._coordinator
     assert asked is not None
     asked._call(soon(), "FLUSHALL")
+    with pytest.raises(IncompatibleStorage):
+        driver.ping()
     with pytest.raises(IncompatibleStorage, match="SET zaqar-swift:") as caught:
         claim(driver, queue)
     with pytest.raises(IncompatibleStorage):
@@ -653,11 +655,12 @@ def test_tls_to_the_coordinator_trusts_whom_it_is_told_to(redis: Server, open_wi
             open_with(coordinator=where)
 
 
+@pytest.mark.parametrize(("further", "database"), [("", 0), ("+select", 1)])
 def test_a_user_needs_few_rights_on_the_coordinator(
-    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post
+    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post, further: str, database: int
 ) -> None:
-    redis = start_redis("--user", "claims", *f"on >secret {RIGHTS}".split())
-    driver = open_with(coordinator=f"redis://claims:secret@127.0.0.1:{redis.port}/0")
+    redis = start_redis("--user", "claims", *f"on >secret {RIGHTS} {further}".split())
+    driver = open_with(coordinator=f"redis://claims:secret@127.0.0.1:{redis.port}/{database}")
     driver.ping()
     ids = post(driver, 2)
     held = claim(driver, queue, limit=1)

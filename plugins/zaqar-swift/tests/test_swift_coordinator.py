@@ -453,6 +453,62 @@ def test_swift_that_fails_after_the_swap_gives_the_messages_back(
     assert [message.claim_count for message in held.messages] == [1, 1]
 
 
+@pytest.mark.parametrize("why", ["it does not answer", "somebody changed them"])
+def test_messages_that_cannot_be_given_back_are_not_said_to_be_free(
+    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post, why: str
+) -> None:
+    """Swift fails after the swap, and the coordinator then: they are held until the claim would have ended."""
+    redis = start_redis()
+    driver = open_with(redis.port)
+    post(driver)
+    asked = driver._coordinator
+    assert asked is not None
+    write_claim = driver._queues.write_claim
+
+    def fail(*arguments: Any) -> None:
+        if why == "it does not answer":
+            redis.kill()
+        else:
+            [key] = asked._call(soon(), "KEYS", f"{asked._stem}{driver._queues.place(queue).prefix}*")
+            asked._call(soon(), "APPEND", key, " ")
+        raise StorageFull("507")
+
+    driver._queues.write_claim = fail  # type: ignore[assignment,method-assign]
+    with pytest.raises(OutcomeUnknown, match="may be held until the claim would have ended: 507"):
+        claim(driver, queue)
+    driver._queues.write_claim = write_claim  # type: ignore[method-assign]
+    if why == "it does not answer":
+        redis.start()
+    assert claim(driver, queue).id is None
+
+
+def test_nothing_is_cleaned_between_the_swap_and_the_claim(
+    driver: SwiftDriver, open_with: OpenDriver, queue: QueueKey, post: Post
+) -> None:
+    """That would take the time in which the claim has to be written."""
+    gone = post(driver)
+    driver.messages._choice.bury(driver._queues.place(queue), gone, driver._store.deadline())
+    [some_id] = post(driver)
+    other = open_with()
+    done: list[str] = []
+    for kind in ("put", "delete"):
+        noted(other, kind, done)
+    assert ids_of(claim(other, queue)) == [some_id]
+    assert done == ["put", "delete"]
+    assert objects(driver, queue, MESSAGES) == [some_id]
+
+
+def noted(driver: SwiftDriver, kind: str, done: list[str]) -> None:
+    """Have each such request of the driver's be noted when it is begun."""
+    send = getattr(driver._store, kind)
+
+    def note(*arguments: Any, **options: Any) -> Any:
+        done.append(kind)
+        return send(*arguments, **options)
+
+    setattr(driver._store, kind, note)
+
+
 @contextmanager
 def failing_writes(driver: SwiftDriver) -> Iterator[None]:
     """Swift takes no object and deletes none, and says so: nothing happens."""

@@ -29,7 +29,7 @@ from zaqar_core.errors import IncompatibleStorage, InvalidOption, OutcomeUnknown
 from zaqar_core.uri import Uri
 from zaqar_swift.coordinator import Change, Coordinator
 from zaqar_swift.driver import SwiftDriver
-from zaqar_swift.names import MESSAGES
+from zaqar_swift.names import MESSAGES, Clock
 from zaqar_swift.options import options_of
 from zaqar_swift.queues import View
 from zaqar_swift.server import uri
@@ -451,6 +451,29 @@ def test_swift_that_fails_after_the_swap_gives_the_messages_back(
     held = claim(driver, queue)
     assert ids_of(held) == ids
     assert [message.claim_count for message in held.messages] == [1, 1]
+
+
+@pytest.mark.parametrize("ttl", [60.0, 600.0])
+def test_a_claim_written_too_late_hands_out_nothing_that_others_have_deleted(
+    open_with: OpenDriver, queue: QueueKey, post: Post, monkeypatch: pytest.MonkeyPatch, ttl: float
+) -> None:
+    """Before it is written 75 seconds pass: a message of one minute is over by then, and who lists it deletes it."""
+    driver, other = open_with(), open_with()
+    ids = post(driver, ttl=ttl)
+    write_claim, now = driver._queues.write_claim, Clock.now
+
+    def late(*arguments: Any) -> None:
+        monkeypatch.setattr(Clock, "now", lambda clock: now(clock) + 75_000_000)
+        assert claim(other, queue).id is None
+        assert objects(other, queue, MESSAGES) == (ids if ttl > 75 else [])
+        write_claim(*arguments)
+
+    driver._queues.write_claim = late  # type: ignore[assignment,method-assign]
+    if ttl > 75:
+        assert ids_of(claim(driver, queue)) == ids
+    else:
+        with pytest.raises(OutcomeUnknown, match="written so late"):
+            claim(driver, queue)
 
 
 @pytest.mark.parametrize("why", ["it does not answer", "somebody changed them"])

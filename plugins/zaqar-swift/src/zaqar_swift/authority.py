@@ -33,6 +33,10 @@ Wanted = Callable[[View, Sequence[Item]], dict[str, State]]
 
 _TOLD: Final = "the coordinator knows of it, but Swift could not be told"
 _HELD: Final = "messages may be held until the claim would have ended"
+_LATE: Final = (
+    "the claim was written so late that messages in it which had expired may have been deleted before; it may hold "
+    "them until it ends"
+)
 _REMEMBERED_GONE: Final = 7 * 24 * 3600
 """Seconds after which Swift itself forgets a deletion (its ``reclaim_age``), and replicas with it."""
 _LOOKED_AT: Final = 16
@@ -82,6 +86,9 @@ class Authority(Choice):
         except StorageError as error:
             self._give_back(place, won, error, deadline)
             raise
+        by_now = replace(won.listed, now=self._queues.clock.now())
+        if any(by_now.over(item.id, item.name) for item in won.items):
+            raise OutcomeUnknown(_LATE)
         self._tidy(place, won.listed, won.view, won.scan, deadline)
         return Taken(claim_id, claim, won.view, won.scan, won.items, won.contents)
 
@@ -176,7 +183,7 @@ class Authority(Choice):
         raise StorageUnavailable(BUSY)
 
     def _give_back(self, place: Place, won: _Won, error: StorageError, deadline: float) -> None:
-        """What was swapped is as it was before. Raises ``OutcomeUnknown`` if it may not be; ``error``: why it has to."""
+        """What was swapped is as it was before, ``error`` being why. Raises ``OutcomeUnknown`` if it may not be so."""
         changes = {
             _key(place, some_id): Change(pack_state(state), won.view.known[some_id], self._keep_for(state))
             for some_id, state in won.states.items()

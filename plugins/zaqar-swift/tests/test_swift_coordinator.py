@@ -641,6 +641,8 @@ def test_without_a_coordinator_exclusive_claims_are_not_declared(open_driver: Op
         ("redis://me:hunter2@host/name", "number of a database"),
         ("redis://me:hunter2@host:port", "one host"),
         ("redis://me:hunter2@host?db=1", "other options"),
+        ("redis://me:hunter2@host?tls_ca=ca.pem", "other options"),
+        ("rediss://me:hunter2@host?tls_ca=/nofile", "tls_ca='/nofile' is no file of certificates"),
     ],
 )
 def test_a_wrong_coordinator_is_told_what_to_write(text: str, said: str) -> None:
@@ -730,8 +732,20 @@ def test_tls_to_the_coordinator_trusts_whom_it_is_told_to(redis: Server, open_wi
     with Proxy(redis.port, tls=tls) as between:
         where = f"rediss://127.0.0.1:{between.port}/0"
         assert Capability.EXCLUSIVE_CLAIMS in open_with(coordinator=f"{where}?tls_ca={trusted}").capabilities
-        with pytest.raises(StorageUnavailable, match="certificate"):
+        with pytest.raises(StorageUnavailable, match="is not trusted; set tls_ca"):
             open_with(coordinator=where)
+        with pytest.raises(StorageUnavailable, match="another host's"):
+            open_with(coordinator=f"{where.replace('127.0.0.1', 'localhost')}?tls_ca={trusted}")
+
+
+def test_tls_where_there_is_none_and_none_where_there_is_are_said_to_be_so(redis: Server, tmp_path: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    with Proxy(redis.port, tls=tls) as between:
+        for wrong in (f"rediss://127.0.0.1:{redis.port}/0", f"redis://127.0.0.1:{between.port}/0"):
+            asked = Coordinator(wrong, "prefix")
+            with closing(asked), pytest.raises(StorageUnavailable, match="whether it speaks TLS"):
+                asked.identity(time.monotonic() + 1)
 
 
 @pytest.mark.parametrize(("further", "database"), [("", 0), ("+select", 1)])

@@ -532,6 +532,37 @@ def noted(driver: SwiftDriver, kind: str, done: list[str]) -> None:
     setattr(driver._store, kind, note)
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda driver, queue, ids, held: driver.messages.delete(queue, ids, claim_ids=[held]),
+        lambda driver, queue, ids, held: driver.claims.release(queue, held),
+        lambda driver, queue, ids, held: driver.claims.update(queue, held, ttl=LONG, grace=0),
+        lambda driver, queue, ids, held: driver.messages.pop(queue, limit=1),
+        lambda driver, queue, ids, held: claim(driver, queue),
+        lambda driver, queue, ids, held: driver.messages.purge(queue),
+    ],
+    ids=["delete", "release", "renew", "pop", "claim", "purge"],
+)
+def test_a_driver_that_is_closed_after_the_swap_does_not_say_that_nothing_was_done(
+    driver: SwiftDriver, queue: QueueKey, post: Post, work: Callable[..., object]
+) -> None:
+    post(driver, 2)
+    held = claim(driver, queue, limit=1)
+    asked = driver._coordinator
+    assert asked is not None
+    swap = asked.swap
+
+    def swap_and_close(*arguments: Any) -> bool:
+        done = swap(*arguments)
+        driver.close()
+        return done
+
+    asked.swap = swap_and_close  # type: ignore[assignment,method-assign]
+    with pytest.raises(OutcomeUnknown, match="closed"):
+        work(driver, queue, ids_of(held), str(held.id))
+
+
 @contextmanager
 def failing_writes(driver: SwiftDriver) -> Iterator[None]:
     """Swift takes no object and deletes none, and says so: nothing happens."""

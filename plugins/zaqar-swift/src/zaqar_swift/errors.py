@@ -17,6 +17,7 @@ from zaqar_core.errors import (
     IncompatibleStorage,
     InvalidOption,
     OutcomeUnknown,
+    StorageClosed,
     StorageError,
     StorageFull,
     StorageUnavailable,
@@ -172,7 +173,7 @@ def begun(said: str) -> Iterator[None]:
         yield
     except OutcomeUnknown:
         raise
-    except StorageUnavailable as error:
+    except (StorageUnavailable, StorageClosed) as error:
         raise OutcomeUnknown(f"{said}: {error}") from error
 
 

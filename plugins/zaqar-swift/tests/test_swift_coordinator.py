@@ -406,6 +406,31 @@ def test_without_the_coordinator_nobody_takes_anything_and_posts_and_reads_go_on
     assert driver.messages.delete(queue, ids[:1], claim_ids=[str(held.id)]) == {}
 
 
+@pytest.mark.parametrize("policy", ["always", "everysec", "no"])
+def test_a_coordinator_that_is_killed_knows_what_it_had_written(
+    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post, policy: str
+) -> None:
+    """``kill -9`` between one claim and the next, with nothing in Swift that says what was taken.
+
+    With everysec Redis may answer while it has yet to write, namely as long as it syncs: so that is waited for.
+    """
+    redis = start_redis("--appendfsync", policy)
+    driver = open_with(redis.port)
+    ids = post(driver, 3)
+    held = claim(driver, queue, limit=1)
+    place, asked = driver._queues.place(queue), driver._coordinator
+    assert asked is not None
+    driver._queues.drop_claim(place, str(held.id), soon())
+    driver.messages._choice.bury(place, ids[1:2], soon())
+    assert asked._call(soon(), "CONFIG", "GET", "appendfsync")[1] == policy.encode()
+    deadline = soon()
+    while b"aof_buffer_length:0" not in asked._call(soon(), "INFO", "persistence"):
+        assert time.monotonic() < deadline
+    redis.kill()
+    redis.start()
+    assert ids_of(claim(driver, queue)) == ids[2:]
+
+
 def test_without_swift_nothing_is_taken(
     start_server: StartServer, open_driver: OpenDriver, redis: Server, prefix: str, queue: QueueKey, post: Post
 ) -> None:

@@ -406,6 +406,31 @@ def test_without_the_coordinator_nobody_takes_anything_and_posts_and_reads_go_on
     assert driver.messages.delete(queue, ids[:1], claim_ids=[str(held.id)]) == {}
 
 
+@pytest.mark.parametrize("policy", ["always", "everysec", "no"])
+def test_a_coordinator_that_is_killed_knows_what_it_had_written(
+    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post, policy: str
+) -> None:
+    """``kill -9`` between one claim and the next, with nothing in Swift that says what was taken.
+
+    With everysec Redis may answer while it has yet to write, namely as long as it syncs: so that is waited for.
+    """
+    redis = start_redis("--appendfsync", policy)
+    driver = open_with(redis.port)
+    ids = post(driver, 3)
+    held = claim(driver, queue, limit=1)
+    place, asked = driver._queues.place(queue), driver._coordinator
+    assert asked is not None
+    driver._queues.drop_claim(place, str(held.id), soon())
+    driver.messages._choice.bury(place, ids[1:2], soon())
+    assert asked._call(soon(), "CONFIG", "GET", "appendfsync")[1] == policy.encode()
+    deadline = soon()
+    while b"aof_buffer_length:0" not in asked._call(soon(), "INFO", "persistence"):
+        assert time.monotonic() < deadline
+    redis.kill()
+    redis.start()
+    assert ids_of(claim(driver, queue)) == ids[2:]
+
+
 def test_without_swift_nothing_is_taken(
     start_server: StartServer, open_driver: OpenDriver, redis: Server, prefix: str, queue: QueueKey, post: Post
 ) -> None:
@@ -532,6 +557,37 @@ def noted(driver: SwiftDriver, kind: str, done: list[str]) -> None:
     setattr(driver._store, kind, note)
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda driver, queue, ids, held: driver.messages.delete(queue, ids, claim_ids=[held]),
+        lambda driver, queue, ids, held: driver.claims.release(queue, held),
+        lambda driver, queue, ids, held: driver.claims.update(queue, held, ttl=LONG, grace=0),
+        lambda driver, queue, ids, held: driver.messages.pop(queue, limit=1),
+        lambda driver, queue, ids, held: claim(driver, queue),
+        lambda driver, queue, ids, held: driver.messages.purge(queue),
+    ],
+    ids=["delete", "release", "renew", "pop", "claim", "purge"],
+)
+def test_a_driver_that_is_closed_after_the_swap_does_not_say_that_nothing_was_done(
+    driver: SwiftDriver, queue: QueueKey, post: Post, work: Callable[..., object]
+) -> None:
+    post(driver, 2)
+    held = claim(driver, queue, limit=1)
+    asked = driver._coordinator
+    assert asked is not None
+    swap = asked.swap
+
+    def swap_and_close(*arguments: Any) -> bool:
+        done = swap(*arguments)
+        driver.close()
+        return done
+
+    asked.swap = swap_and_close  # type: ignore[assignment,method-assign]
+    with pytest.raises(OutcomeUnknown, match="closed"):
+        work(driver, queue, ids_of(held), str(held.id))
+
+
 @contextmanager
 def failing_writes(driver: SwiftDriver) -> Iterator[None]:
     """Swift takes no object and deletes none, and says so: nothing happens."""
@@ -641,6 +697,8 @@ def test_without_a_coordinator_exclusive_claims_are_not_declared(open_driver: Op
         ("redis://me:hunter2@host/name", "number of a database"),
         ("redis://me:hunter2@host:port", "one host"),
         ("redis://me:hunter2@host?db=1", "other options"),
+        ("redis://me:hunter2@host?tls_ca=ca.pem", "other options"),
+        ("rediss://me:hunter2@host?tls_ca=/nofile", "tls_ca='/nofile' is no file of certificates"),
     ],
 )
 def test_a_wrong_coordinator_is_told_what_to_write(text: str, said: str) -> None:
@@ -730,8 +788,20 @@ def test_tls_to_the_coordinator_trusts_whom_it_is_told_to(redis: Server, open_wi
     with Proxy(redis.port, tls=tls) as between:
         where = f"rediss://127.0.0.1:{between.port}/0"
         assert Capability.EXCLUSIVE_CLAIMS in open_with(coordinator=f"{where}?tls_ca={trusted}").capabilities
-        with pytest.raises(StorageUnavailable, match="certificate"):
+        with pytest.raises(StorageUnavailable, match="is not trusted; set tls_ca"):
             open_with(coordinator=where)
+        with pytest.raises(StorageUnavailable, match="another host's"):
+            open_with(coordinator=f"{where.replace('127.0.0.1', 'localhost')}?tls_ca={trusted}")
+
+
+def test_tls_where_there_is_none_and_none_where_there_is_are_said_to_be_so(redis: Server, tmp_path: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    with Proxy(redis.port, tls=tls) as between:
+        for wrong in (f"rediss://127.0.0.1:{redis.port}/0", f"redis://127.0.0.1:{between.port}/0"):
+            asked = Coordinator(wrong, "prefix")
+            with closing(asked), pytest.raises(StorageUnavailable, match="whether it speaks TLS"):
+                asked.identity(time.monotonic() + 1)
 
 
 @pytest.mark.parametrize(("further", "database"), [("", 0), ("+select", 1)])

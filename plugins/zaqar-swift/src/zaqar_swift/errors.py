@@ -17,6 +17,7 @@ from zaqar_core.errors import (
     IncompatibleStorage,
     InvalidOption,
     OutcomeUnknown,
+    StorageClosed,
     StorageError,
     StorageFull,
     StorageUnavailable,
@@ -172,7 +173,7 @@ def begun(said: str) -> Iterator[None]:
         yield
     except OutcomeUnknown:
         raise
-    except StorageUnavailable as error:
+    except (StorageUnavailable, StorageClosed) as error:
         raise OutcomeUnknown(f"{said}: {error}") from error
 
 
@@ -221,8 +222,13 @@ def coordinator_broken(error: Exception, where: str, *, unknown: bool) -> Storag
     """What to raise ``from error`` where no whole answer came. ``unknown``: something may have been changed."""
     if unknown:
         return OutcomeUnknown(f"{where} did not answer, so it is unknown whether the operation was done. {error}")
-    remedy = "cannot be reached, or did not answer in time; check that it runs, and the option coordinator"
-    return StorageUnavailable(f"{where} {remedy}. Nothing was done. {error}")
+    handshake = _handshake(error)
+    if isinstance(handshake, ssl.SSLCertVerificationError):
+        return StorageUnavailable(f"{_tls_remedy(handshake, where)} Nothing was done. {handshake}")
+    return StorageUnavailable(
+        f"{where} cannot be reached, or did not answer in time; check that it runs, the option coordinator, and "
+        f"whether it speaks TLS, as it has to with rediss:// and may not with redis://. Nothing was done. {error}"
+    )
 
 
 def _code(error: Exception) -> str:

@@ -170,7 +170,7 @@ class Store:
                         self._until(deadline, send, once=once)
                     except NotThere:
                         self._until(deadline, make)
-                        self._until(deadline, send, once=once)
+                        self._until(deadline, send, once=once, made=True)
         except Exists:
             if not new:
                 raise
@@ -272,8 +272,12 @@ class Store:
         *,
         changes: bool = True,
         once: bool = False,
+        made: bool = False,
     ) -> T:
-        """Try until it works, has to be told, or time is up. ``changes``: an unknown outcome matters."""
+        """Try until it works, has to be told, or time is up. ``changes``: an unknown outcome matters.
+
+        ``made``: the container was made just now; Swift may go on saying for seconds that it is not there.
+        """
         unanswered: StorageError | None = None
         pause = _SHORTEST_PAUSE
         tokens = 0
@@ -290,9 +294,9 @@ class Store:
                     tokens += 1
                     again = tokens < _MOST_TOKENS
                 else:
-                    again = isinstance(error, TryAgain)
+                    again = isinstance(error, TryAgain) or (made and isinstance(error, NotThere))
                 if not again or time.monotonic() + pause >= deadline:
-                    if unanswered is None or isinstance(error, NotThere | Exists):
+                    if unanswered is None or (isinstance(error, NotThere | Exists) and not again):
                         raise
                     if changes:
                         raise unanswered from error.__cause__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import trustme
 
 from zaqar_conformance.proxy import Proxy
-from zaqar_conformance.servers import Server
+from zaqar_conformance.servers import Server, free_port
 from zaqar_core.contract import QueueKey
 from zaqar_core.errors import InvalidOption, OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
@@ -58,6 +59,43 @@ def test_the_environment_names_the_cloud(server: Server, monkeypatch: pytest.Mon
     for name, value in {"AUTH_URL": auth_url(server.port), "USERNAME": USER, "PASSWORD": KEY}.items():
         monkeypatch.setenv(f"OS_{name}", value)
     opened("swift:///")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"USERNAME": "worker"}, "auth_url"),
+        ({"AUTH_TYPE": "nonsense"}, "The plugin nonsense could not be found"),
+        ({"AUTH_URL": "http://127.0.0.1:1", "AUTH_TYPE": "v3applicationcredential"}, "application credential ID"),
+        ({"CLIENT_CONFIG_FILE": "broken.yaml"}, "AttributeError"),
+        (
+            {"AUTH_URL": "http://127.0.0.1:1", "CACERT": "/no/such/file"},
+            "OS_CACERT.*'/no/such/file' is no file of cert",
+        ),
+    ],
+)
+def test_an_environment_that_says_too_little_or_wrong_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
+    """Each of them is the option's fault: keystoneauth has errors of its own for some, openstacksdk none for others."""
+    (tmp_path / "broken.yaml").write_text("clouds: [hush-9b1d]")
+    for name in [each for each in os.environ if each.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(f"OS_{name}", value)
+    with pytest.raises(InvalidOption, match=said) as caught:
+        opened("swift:///")
+    assert "hush-9b1d" not in str(caught.value)
+
+
+def test_a_keystone_that_cannot_be_reached_is_said_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a user or password too, for which keystoneauth has a bare ``Exception`` instead."""
+    for name in [each for each in os.environ if each.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    for url in (f"http://{HOST}:{free_port()}", f"http://{HOST}:{free_port()}/v3"):
+        monkeypatch.setenv("OS_AUTH_URL", url)
+        with pytest.raises(StorageUnavailable, match="cannot be reached to log in"):
+            opened("swift:///")
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------------

@@ -250,7 +250,7 @@ def test_a_login_that_fails_after_an_unanswered_write_leaves_it_unknown(
     with ThreadPoolExecutor(1) as pool:
         outcome = pool.submit(driver.records.insert, Space("queues", "p"), "key", b"1", nonce="n")
         time.sleep(0.5)  # it is waiting for its answer
-        access.refused(access.grant(driver._store.deadline()))
+        access.refused(access.grant(driver._store.deadline()), driver._store.deadline())
         server.kill()
         assert type(outcome.exception()) is OutcomeUnknown
 

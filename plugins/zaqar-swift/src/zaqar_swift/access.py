@@ -71,12 +71,16 @@ class Access:
         finally:
             self._lock.release()
 
-    def refused(self, grant: Grant) -> None:
-        """The token is not taken any more; the next one is new."""
-        with self._lock:
+    def refused(self, grant: Grant, deadline: float) -> None:
+        """The token is not taken any more; the next one is new, unless another thread logs in for all of the time."""
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return
+        try:
             if self._grant is grant:  # of many that are refused at once, one logs in again
                 self._grant = None
                 self._plugin.invalidate()
+        finally:
+            self._lock.release()
 
     def _log_in(self, deadline: float) -> Grant:
         try:

@@ -21,6 +21,7 @@ from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageError, Stora
 from zaqar_swift.access import Access, Grant
 from zaqar_swift.errors import BROKEN, Exists, NotThere, TokenRefused, TryAgain, broken, newer_there, refused
 from zaqar_swift.forks import renew_in_child
+from zaqar_swift.logs import unlogged
 from zaqar_swift.packing import Packed
 from zaqar_swift.turns import TURNS
 
@@ -219,9 +220,10 @@ class Store:
             return [_outcome(calls[0])]
         futures = [self._submit(call) for call in calls]
         results: list[T | StorageError] = []
+        until = deadline + _LONGEST_PAUSE  # the calls know the deadline, and say more of what became of them
         for future in futures:
             try:
-                results.append(future.result(max(0.0, deadline - time.monotonic()) + _LONGEST_PAUSE))
+                results.append(future.result(max(0.0, until - time.monotonic())))
             except NotReady:
                 if future.cancel():
                     results.append(StorageUnavailable(f"{self.where} was too slow, this was not begun; try again"))
@@ -290,7 +292,7 @@ class Store:
                     unanswered = error
                     again = not once
                 elif isinstance(error, TokenRefused):
-                    self._access.refused(grant)
+                    self._access.refused(grant, deadline)
                     tokens += 1
                     again = tokens < _MOST_TOKENS
                 else:
@@ -311,7 +313,8 @@ class Store:
             if self._closed:
                 raise StorageClosed(_CLOSED)
             try:
-                return send(grant.url, grant.token, http)
+                with unlogged():
+                    return send(grant.url, grant.token, http)
             except ClientException as error:
                 raise refused(error, self.where) from error
             except BROKEN as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import swiftclient.client as swift
 import trustme
 
 from zaqar_conformance.proxy import Proxy
-from zaqar_conformance.servers import Server
-from zaqar_core.contract import QueueKey
+from zaqar_conformance.servers import Server, free_port
+from zaqar_core.contract import QueueKey, Space, new_id
 from zaqar_core.errors import InvalidOption, OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
 from zaqar_swift.access import Grant
@@ -58,6 +60,43 @@ def test_the_environment_names_the_cloud(server: Server, monkeypatch: pytest.Mon
     for name, value in {"AUTH_URL": auth_url(server.port), "USERNAME": USER, "PASSWORD": KEY}.items():
         monkeypatch.setenv(f"OS_{name}", value)
     opened("swift:///")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"USERNAME": "worker"}, "auth_url"),
+        ({"AUTH_TYPE": "nonsense"}, "The plugin nonsense could not be found"),
+        ({"AUTH_URL": "http://127.0.0.1:1", "AUTH_TYPE": "v3applicationcredential"}, "application credential ID"),
+        ({"CLIENT_CONFIG_FILE": "broken.yaml"}, "AttributeError"),
+        (
+            {"AUTH_URL": "http://127.0.0.1:1", "CACERT": "/no/such/file"},
+            "OS_CACERT.*'/no/such/file' is no file of cert",
+        ),
+    ],
+)
+def test_an_environment_that_says_too_little_or_wrong_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
+    """Each of them is the option's fault: keystoneauth has errors of its own for some, openstacksdk none for others."""
+    (tmp_path / "broken.yaml").write_text("clouds: [hush-9b1d]")
+    for name in [each for each in os.environ if each.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(f"OS_{name}", value)
+    with pytest.raises(InvalidOption, match=said) as caught:
+        opened("swift:///")
+    assert "hush-9b1d" not in str(caught.value)
+
+
+def test_a_keystone_that_cannot_be_reached_is_said_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a user or password too, for which keystoneauth has a bare ``Exception`` instead."""
+    for name in [each for each in os.environ if each.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    for url in (f"http://{HOST}:{free_port()}", f"http://{HOST}:{free_port()}/v3"):
+        monkeypatch.setenv("OS_AUTH_URL", url)
+        with pytest.raises(StorageUnavailable, match="cannot be reached to log in"):
+            opened("swift:///")
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------------
@@ -202,7 +241,7 @@ def test_many_threads_whose_token_ended_log_in_once(
     with ThreadPoolExecutor(gate.parties) as pool:
         for each in [pool.submit(ping) for _ in range(gate.parties)]:
             each.result()
-    access.refused(ended)  # as one whose answer comes last says
+    access.refused(ended, driver._store.deadline())  # as one whose answer comes last says
     driver.ping()
     assert len(logins) == 1
 
@@ -211,7 +250,7 @@ def test_waiting_for_another_threads_login_ends_in_time(open_driver: OpenDriver)
     """It may wait for longer itself, as one that began later."""
     driver = open_driver(timeout=0.5)
     access = driver._store._access
-    access.refused(access.grant(driver._store.deadline()))
+    access.refused(access.grant(driver._store.deadline()), driver._store.deadline())
     with access._lock:
         begin = time.monotonic()
         with pytest.raises(StorageUnavailable, match="logging in"):
@@ -219,8 +258,50 @@ def test_waiting_for_another_threads_login_ends_in_time(open_driver: OpenDriver)
         assert time.monotonic() - begin < 2
 
 
+def test_who_is_refused_while_another_thread_logs_in_ends_in_time(open_driver: OpenDriver) -> None:
+    driver = open_driver(timeout=0.5)
+    access = driver._store._access
+    grant = access.grant(driver._store.deadline())
+    access._grant = grant._replace(token="ended")
+    real = access.grant
+
+    def granted(deadline: float) -> Grant:
+        """As always; then another thread begins to log in."""
+        given = real(deadline)
+        access._lock.acquire()
+        return given
+
+    access.grant = granted  # type: ignore[method-assign]
+    begin = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(driver.ping)
+        try:
+            error = outcome.exception(10)
+        finally:
+            access._lock.release()
+    assert time.monotonic() - begin < 2
+    assert isinstance(error, StorageUnavailable)
+
+
+def test_no_log_shows_messages_at_any_level(
+    open_driver: OpenDriver, server: Server, queue: QueueKey, post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    """swiftclient logs whole requests at DEBUG, and at INFO those that are refused: as a first post is, once."""
+    driver = open_driver(prefix=f"unlogged-{new_id()}")
+    with caplog.at_level(logging.DEBUG):
+        ids = post(driver, 3, body=b'"hush-9b1d"')
+        claim = driver.claims.create(queue, ttl=60, grace=0, limit=1)
+        assert driver.messages.delete(queue, ids[:1], claim_ids=[claim.id or ""]) == {}
+        driver.messages.get(queue, ids)
+        driver.records.insert(Space("queues", queue.project), "key", b'"hush-9b1d"', nonce="n")
+        assert "swiftclient" not in {record.name for record in caplog.records}
+        assert "hush-9b1d" not in "\n".join(record.getMessage() for record in caplog.records)
+        swift.head_account(*swift.get_auth(auth_url(server.port), USER, KEY))
+        assert "swiftclient" in {record.name for record in caplog.records}, "others' requests are logged as ever"
+
+
 def test_no_log_repr_or_error_shows_the_password_or_a_token(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """At DEBUG, and of all libraries on the way. (swiftclient shows how a token begins, up to 16 characters.)"""
+    """At DEBUG, and of all libraries on the way."""
     with caplog.at_level(logging.DEBUG):
         driver = SwiftDriver.open(Uri.parse(uri(server.port)), connect_timeout=20, timeout=20)
         grant = driver._store._access.grant(driver._store.deadline())
@@ -228,7 +309,7 @@ def test_no_log_repr_or_error_shows_the_password_or_a_token(server: Server, capl
         with pytest.raises(StorageUnavailable) as caught:
             opened(uri(server.port).replace(KEY, "hush-9b1d"))
     login = login_of(Uri.parse(uri(server.port)), options_of(Uri.parse(uri(server.port))))
-    assert {"swiftclient", "urllib3.connectionpool"} <= {record.name for record in caplog.records}
+    assert {"keystoneauth.session", "urllib3.connectionpool"} <= {record.name for record in caplog.records}
     text = "\n".join(record.getMessage() for record in caplog.records)
     text += f"{grant!r}{grant}{login!r}{driver._store._access!r}{caught.value!r}{caught.value.__cause__!r}"
     for secret in (grant.token, f"{KEY!r}", f":{KEY}@", "hush-9b1d"):

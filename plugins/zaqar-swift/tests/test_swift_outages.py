@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import swiftclient.client as swift
 
 from zaqar_conformance.servers import Server
 from zaqar_core.contract import EncodedMessage, QueueKey, Space, StoredMessage, new_id
@@ -284,6 +285,34 @@ def test_many_first_posts_at_once_are_all_there(
         assert drivers[0].messages.stats(queue).total == 3
 
 
+def test_a_container_that_is_there_a_moment_after_it_was_made_costs_its_first_post_nothing(
+    start_server: StartServer,
+    open_driver: OpenDriver,
+    queue: QueueKey,
+    post: Post,
+    shown: Shown,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of many replicas, those that are asked may not have it yet, or a proxy remembers that it was not there."""
+    server = start_server()
+    driver = open_driver(server.port)
+    make = swift.put_container
+    timers: list[threading.Timer] = []
+
+    def late(url: str, token: str, container: str, **options: object) -> None:
+        make(url, token, container)
+        swift.delete_container(url, token, container)
+        timers.append(threading.Timer(0.5, make, (url, token, container)))
+        timers[-1].start()
+
+    monkeypatch.setattr(swift, "put_container", late)
+    ids = post(driver)
+    for timer in timers:
+        timer.join()
+    assert len(timers) == 1, "it was not made again and again"
+    assert shown(driver) == ids
+
+
 def test_a_login_that_fails_after_an_unanswered_write_leaves_it_unknown(
     start_server: StartServer, open_driver: OpenDriver
 ) -> None:
@@ -295,7 +324,7 @@ def test_a_login_that_fails_after_an_unanswered_write_leaves_it_unknown(
     with ThreadPoolExecutor(1) as pool:
         outcome = pool.submit(driver.records.insert, Space("queues", "p"), "key", b"1", nonce="n")
         time.sleep(0.5)  # it is waiting for its answer
-        access.refused(access.grant(driver._store.deadline()))
+        access.refused(access.grant(driver._store.deadline()), driver._store.deadline())
         server.kill()
         assert type(outcome.exception()) is OutcomeUnknown
 

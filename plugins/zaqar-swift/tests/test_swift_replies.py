@@ -257,6 +257,18 @@ def test_every_call_on_a_paused_swift_ends_in_time(
             break
 
 
+def test_a_batch_of_which_many_hang_ends_in_time(driver: SwiftDriver) -> None:
+    """What is not done at the deadline gets half a second more, once and not for each."""
+    over = threading.Event()
+    begin = time.monotonic()
+    try:
+        results = driver._store.at_once([lambda: over.wait(20)] * 12, begin + 0.5)
+        assert time.monotonic() - begin < 3
+    finally:
+        over.set()
+    assert all(isinstance(each, StorageUnavailable) for each in results)
+
+
 def test_a_batch_of_which_one_reply_breaks_off_may_have_been_stored(
     narrow: Narrow, behind: SwiftDriver, queue: QueueKey, post: Post, shown: Shown
 ) -> None:

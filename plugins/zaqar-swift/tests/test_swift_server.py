@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import swiftclient.client as swift
 
 from zaqar_conformance.servers import Server, accepts
-from zaqar_swift.server import KEY, USER, auth_url
+from zaqar_swift.server import KEY, REMEDY, USER, auth_url
 from zaqar_swift.target import control
 
 StartServer = Callable[..., Server]
@@ -50,6 +53,93 @@ def test_it_ends_with_its_standard_input_and_takes_its_files_along(tmp_path: Pat
     assert not list(tmp_path.iterdir())
     with pytest.raises(OSError):
         accepts(port)
+
+
+def run(*arguments: str, program: Sequence[str] = ("-m", "zaqar_swift.server"), **options: Any) -> tuple[int, str]:
+    """How the command ends, which does not serve; its status, and all that it says."""
+    command = [sys.executable, "-W", "ignore", *program, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, **options)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_it_ends_at_once_where_standard_input_has_ended_already(tmp_path: Path) -> None:
+    """As in the background of a script; or where it is a file, which no poll takes."""
+    (tmp_path / "file").write_text("text")
+    for path in (Path(os.devnull), tmp_path / "file"):
+        with path.open() as file:
+            status, said = run("--folder", str(tmp_path / "swift"), stdin=file)
+        assert status == 0, said
+        assert "Traceback" not in said
+        assert "ST_USER=test:tester" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_end_it_without_a_trace(tmp_path: Path, number: int) -> None:
+    """SIGHUP: its terminal was closed."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "zaqar_swift.server", "--forever"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"TMPDIR": str(tmp_path), "PATH": ""},
+    ) as process:
+        assert process.stdout is not None
+        assert "ST_USER" in process.stdout.readline()
+        assert list(tmp_path.iterdir())
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_killed_it_leaves_nothing_but_the_folder_that_was_named(tmp_path: Path) -> None:
+    own, named = tmp_path / "own", tmp_path / "named"
+    own.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "zaqar_swift.server", "--forever", "--folder", str(named)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"TMPDIR": str(own), "PATH": ""},
+    ) as process:
+        assert process.stdout is not None
+        assert "ST_USER" in process.stdout.readline()
+        process.kill()
+    assert not list(own.iterdir())
+    assert list(named.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "65536"], "--port 65536 is outside 0 to 65535"),
+        (["--away", "0", "7"], "--away 7 is none of the 3 servers, which count from 0"),
+        (["--tls", "/no/such/file"], "--tls /no/such/file is no file of a key and certificates"),
+        (["--settings", "/no/such/file"], "--settings /no/such/file is no file"),
+    ],
+)
+def test_wrong_arguments_are_told_what_is_wrong(tmp_path: Path, arguments: list[str], said: str) -> None:
+    status, output = run("--replicas", "3", "--folder", str(tmp_path / "swift"), *arguments)
+    assert status == 2
+    assert said in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "swift").exists()
+
+
+def test_a_port_in_use_is_said(server: Server, tmp_path: Path) -> None:
+    status, output = run("--port", str(server.port), "--folder", str(tmp_path))
+    assert status == 2
+    assert f"--port {server.port}: Address already in use; choose another" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("missing", ["eventlet", "swift"])
+def test_without_its_programs_it_says_what_to_install(missing: str) -> None:
+    text = f"""
+import runpy, sys
+sys.modules[{missing!r}] = None
+runpy.run_module("zaqar_swift.server", run_name="__main__", alter_sys=True)
+"""
+    status, output = run(program=("-c", text))
+    assert status == 1
+    assert output.splitlines() == [REMEDY]
 
 
 def test_what_was_stored_is_there_after_kill_and_restart(start_server: StartServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from keystoneauth1 import session as keystone
@@ -13,9 +14,9 @@ from swiftclient.authv1 import PasswordPlugin
 
 from zaqar_core.errors import StorageUnavailable
 from zaqar_core.uri import Uri
-from zaqar_swift.errors import not_authenticated
+from zaqar_swift.errors import no_cloud, not_authenticated
 from zaqar_swift.forks import renew_in_child
-from zaqar_swift.options import Login, Options, login_of
+from zaqar_swift.options import Login, Options, ensure_certificates, login_of
 
 _SERVICE = "object-store"
 
@@ -44,14 +45,15 @@ class Access:
         if login is not None:
             self._plugin = _plugin(login, options)
         else:
-            region = _cloud(options)
-            self._plugin = region.get_auth()
+            region, self._plugin = _cloud(options)
             self._region = self._region or region.get_region_name() or None
             self._interface = region.get_interface(_SERVICE) or self._interface
             verify, _ = region.get_requests_verify_args()
             self.verify = bool(verify) and self.verify
-            self.ca = self.ca or (verify if isinstance(verify, str) else "")
-
+            if isinstance(verify, str) and not self.ca:
+                if not Path(verify).is_dir():  # one of certificates does too
+                    ensure_certificates(verify, "OS_CACERT, or cacert in clouds.yaml:")
+                self.ca = verify
         renew_in_child(self)
 
     def renew(self) -> None:
@@ -69,12 +71,16 @@ class Access:
         finally:
             self._lock.release()
 
-    def refused(self, grant: Grant) -> None:
-        """The token is not taken any more; the next one is new."""
-        with self._lock:
+    def refused(self, grant: Grant, deadline: float) -> None:
+        """The token is not taken any more; the next one is new, unless another thread logs in for all of the time."""
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return
+        try:
             if self._grant is grant:  # of many that are refused at once, one logs in again
                 self._grant = None
                 self._plugin.invalidate()
+        finally:
+            self._lock.release()
 
     def _log_in(self, deadline: float) -> Grant:
         try:
@@ -126,16 +132,14 @@ def _plugin(login: Login, options: Options) -> Any:
     )
 
 
-def _cloud(options: Options) -> Any:
-    """What ``clouds.yaml`` and the ``OS_`` variables say."""
-    from openstack.config import OpenStackConfig
-    from openstack.exceptions import ConfigException
-
-    from zaqar_swift.errors import no_cloud
+def _cloud(options: Options) -> tuple[Any, Any]:
+    """What ``clouds.yaml`` and the ``OS_`` variables say, and keystoneauth's plugin for it."""
+    from openstack.config import OpenStackConfig  # which takes long, and most URIs do without
 
     try:
         with warnings.catch_warnings():  # openstacksdk warns of defaults of its own
             warnings.simplefilter("ignore")
-            return OpenStackConfig().get_one(cloud=options.cloud or None, region_name=options.region or None)
-    except ConfigException as error:
+            region = OpenStackConfig().get_one(cloud=options.cloud or None, region_name=options.region or None)
+            return region, region.get_auth()
+    except Exception as error:  # of the files, or of any plugin that they may name
         raise no_cloud(error) from error

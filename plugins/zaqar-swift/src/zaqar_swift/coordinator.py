@@ -202,7 +202,7 @@ def _maker(text: str) -> tuple[Any, str]:
     if uri.options and (uri.scheme == "redis" or uri.options.keys() != {"tls_ca"}):
         raise InvalidOption(f"{shown} has other options than rediss:// with tls_ca; leave them out")
     if authority:
-        ensure_certificates("option coordinator with tls_ca", authority)
+        ensure_certificates(authority, "option coordinator with tls_ca:")
     address = urlsplit(f"//{uri.hosts}")
     database = uri.path.strip("/") or "0"
     try:

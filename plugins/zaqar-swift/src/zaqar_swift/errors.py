@@ -142,22 +142,26 @@ def not_authenticated(error: Exception, where: str) -> StorageError:
         return StorageUnavailable(
             f"{where} knows no such application credential, or is no Keystone; make one, or correct the URI. {kind}"
         )
-    if isinstance(error, keystone.ConnectionError):
+    if any(isinstance(each, keystone.ConnectionError) for each in _within(error)):
         return StorageUnavailable(
             f"{where} cannot be reached to log in; check that it runs, the URI, and whether it speaks TLS. {kind}"
         )
     if isinstance(error, keystone.EndpointNotFound | keystone.EmptyCatalog | LookupError):
         return StorageUnavailable(f"{where} knows no object store; check the options region and interface. {error}")
-    if isinstance(error, keystone.MissingRequiredOptions):
+    if isinstance(error, keystone.MissingRequiredOptions) or type(error) is Exception:  # so keystoneauth says it too
         return StorageUnavailable(f"{where} lacks what is needed to log in; complete it: {error}")
     return StorageUnavailable(f"{where} did not let this client log in; check the URI. {kind}")
 
 
 def no_cloud(error: Exception) -> InvalidOption:
-    """What to raise ``from error`` where ``clouds.yaml`` and the environment name no such cloud."""
+    """What to raise ``from error`` where ``clouds.yaml`` and the environment do not say how to log in."""
+    from openstack.exceptions import ConfigException  # which takes long, and most URIs do without
+
+    # Only of these is it sure that what they say is no part of a file with passwords.
+    known = isinstance(error, ConfigException | keystone.ClientException)
     return InvalidOption(
-        f"neither clouds.yaml nor the OS_ variables say how to log in: {error}; write one, name one by the option "
-        "cloud, or give the URI a host"
+        f"neither clouds.yaml nor the OS_ variables say how to log in: {error if known else type(error).__name__}; "
+        "correct them, name a cloud by the option cloud, or give the URI a host"
     )
 
 

@@ -81,19 +81,19 @@ def options_of(uri: Uri) -> Options:
     """Raises ``InvalidOption``."""
     options = read_options(Options, uri)
     if options.tls_ca:
-        ensure_certificates("option tls_ca", options.tls_ca)
+        ensure_certificates(options.tls_ca, "option tls_ca:")
     if options.cloud and uri.hosts:
         raise InvalidOption("option cloud is for swift:/// without a host; leave out the one or the other")
     return options
 
 
-def ensure_certificates(option: str, path: str) -> None:
-    """Raises ``InvalidOption`` unless the file holds some."""
+def ensure_certificates(path: str, said: str) -> None:
+    """Raises ``InvalidOption`` unless there are certificates. ``said``: where the path was written."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError as error:  # as errors of TLS are
         raise InvalidOption(
-            f"{option}={path!r} is no file of certificates ({error}); write the path of a PEM file"
+            f"{said} {path!r} is no file of certificates ({error}); write the path of a PEM file"
         ) from error
 
 

@@ -21,6 +21,7 @@ from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageError, Stora
 from zaqar_swift.access import Access, Grant
 from zaqar_swift.errors import BROKEN, Exists, NotThere, TokenRefused, TryAgain, broken, newer_there, refused
 from zaqar_swift.forks import renew_in_child
+from zaqar_swift.logs import unlogged
 from zaqar_swift.packing import Packed
 from zaqar_swift.turns import TURNS
 
@@ -170,7 +171,7 @@ class Store:
                         self._until(deadline, send, once=once)
                     except NotThere:
                         self._until(deadline, make)
-                        self._until(deadline, send, once=once)
+                        self._until(deadline, send, once=once, made=True)
         except Exists:
             if not new:
                 raise
@@ -219,9 +220,10 @@ class Store:
             return [_outcome(calls[0])]
         futures = [self._submit(call) for call in calls]
         results: list[T | StorageError] = []
+        until = deadline + _LONGEST_PAUSE  # the calls know the deadline, and say more of what became of them
         for future in futures:
             try:
-                results.append(future.result(max(0.0, deadline - time.monotonic()) + _LONGEST_PAUSE))
+                results.append(future.result(max(0.0, until - time.monotonic())))
             except NotReady:
                 if future.cancel():
                     results.append(StorageUnavailable(f"{self.where} was too slow, this was not begun; try again"))
@@ -272,8 +274,12 @@ class Store:
         *,
         changes: bool = True,
         once: bool = False,
+        made: bool = False,
     ) -> T:
-        """Try until it works, has to be told, or time is up. ``changes``: an unknown outcome matters."""
+        """Try until it works, has to be told, or time is up. ``changes``: an unknown outcome matters.
+
+        ``made``: the container was made just now; Swift may go on saying for seconds that it is not there.
+        """
         unanswered: StorageError | None = None
         pause = _SHORTEST_PAUSE
         tokens = 0
@@ -286,13 +292,13 @@ class Store:
                     unanswered = error
                     again = not once
                 elif isinstance(error, TokenRefused):
-                    self._access.refused(grant)
+                    self._access.refused(grant, deadline)
                     tokens += 1
                     again = tokens < _MOST_TOKENS
                 else:
-                    again = isinstance(error, TryAgain)
+                    again = isinstance(error, TryAgain) or (made and isinstance(error, NotThere))
                 if not again or time.monotonic() + pause >= deadline:
-                    if unanswered is None or isinstance(error, NotThere | Exists):
+                    if unanswered is None or (isinstance(error, NotThere | Exists) and not again):
                         raise
                     if changes:
                         raise unanswered from error.__cause__
@@ -307,7 +313,8 @@ class Store:
             if self._closed:
                 raise StorageClosed(_CLOSED)
             try:
-                return send(grant.url, grant.token, http)
+                with unlogged():
+                    return send(grant.url, grant.token, http)
             except ClientException as error:
                 raise refused(error, self.where) from error
             except BROKEN as error:

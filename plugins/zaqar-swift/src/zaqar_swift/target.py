@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import sys
 import urllib.request
@@ -15,8 +14,6 @@ from zaqar_conformance.servers import Server, accepts, free_port, redis_program
 from zaqar_conformance.target import ServerTarget, TargetError
 from zaqar_core.uri import Uri
 from zaqar_swift import server as swift
-
-_REMEDY = "the programs of OpenStack Swift are not installed: pip install zaqar-swift[server]"
 
 
 class SwiftTarget(ServerTarget):
@@ -103,8 +100,8 @@ def swift_server(folder: Path, *settings: str, replicas: int = 1) -> Server:
 
     ``settings``: further ones of the command, such as ``"--token-life", "1"``.
     """
-    if any(importlib.util.find_spec(module) is None for module in ("swift", "eventlet")):
-        raise TargetError(_REMEDY)
+    if not swift.installed():
+        raise TargetError(swift.REMEDY)
 
     def command(port: int) -> list[str]:
         program = [sys.executable, "-W", "ignore", "-m", "zaqar_swift.server", "--forever", "--port", str(port)]

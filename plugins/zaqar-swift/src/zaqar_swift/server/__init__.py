@@ -9,6 +9,7 @@ Eventlet changes the process that it runs in: start this as a program, never imp
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Final
 
 HOST: Final = "127.0.0.1"
@@ -16,6 +17,13 @@ USER: Final = "test:tester"
 KEY: Final = "testing"
 CONTROL: Final = "/cluster/"
 """Behind the proxy's address: ``POST /cluster/expire``, ``.../update``, ``.../fail/N``, ``.../heal/N``."""
+
+REMEDY: Final = "the programs of OpenStack Swift are not installed: pip install 'zaqar-swift[server]'"
+
+
+def installed() -> bool:
+    """Whether there is what a Swift of one's own needs."""
+    return all(find_spec(module) is not None for module in ("swift", "eventlet"))
 
 
 def auth_url(port: int, *, tls: bool = False) -> str:

@@ -4,51 +4,90 @@
 
 from __future__ import annotations
 
+import sys
+
+from zaqar_swift.server import REMEDY, installed
+
+if not installed():
+    sys.exit(REMEDY)
+
 import eventlet
 
 eventlet.monkey_patch()
 
 import argparse
+import contextlib
+import errno
 import os
 import signal
+import ssl
 import tempfile
 from pathlib import Path
 
-from eventlet import event, tpool
+from eventlet import event, patcher, tpool
 
 from zaqar_swift.server import KEY, USER, auth_url, uri
 from zaqar_swift.server.cluster import Cluster
 
+_read = patcher.original("os").read
+"""Eventlet's own waits for its file by epoll, which takes neither ``/dev/null`` nor any other file."""
+
 
 def main() -> None:
-    options = _parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="zaqar-swift-") as own:
-        folder = Path(options.folder or own).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            cluster = Cluster(
-                folder,
-                port=options.port,
-                replicas=options.replicas,
-                spares=options.spares,
-                away=options.away,
-                token_life=options.token_life,
-                pipeline=options.pipeline,
-                settings=options.settings.read_text("utf-8") if options.settings else "",
-                tls=options.tls,
-            )
-            cluster.start()
-            tls = options.tls is not None
-            print(f"export ST_AUTH={auth_url(cluster.port, tls=tls)} ST_USER={USER} ST_KEY={KEY}")
-            print(uri(cluster.port, tls=tls), flush=True)
-            if options.forever:
-                event.Event().wait()
-            while tpool.execute(os.read, 0, 1024):
-                pass
-        except KeyboardInterrupt:
-            pass
+    parser = _parser()
+    options = parser.parse_args()
+    _check(parser, options)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
+        folder = options.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="zaqar-swift-"))
+        _serve(parser, options, Path(folder).absolute())
     os._exit(0)  # eventlet's threads have nothing to finish
+
+
+def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        cluster = Cluster(
+            folder,
+            port=options.port,
+            replicas=options.replicas,
+            spares=options.spares,
+            away=options.away,
+            token_life=options.token_life,
+            pipeline=options.pipeline,
+            settings=options.settings.read_text("utf-8") if options.settings else "",
+            tls=options.tls,
+        )
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        parser.error(f"--port {options.port}: {error.strerror}; choose another, or leave it out for any free one")
+    cluster.start()
+    tls = options.tls is not None
+    print(f"export ST_AUTH={auth_url(cluster.port, tls=tls)} ST_USER={USER} ST_KEY={KEY}")
+    print(uri(cluster.port, tls=tls), flush=True)
+    if options.forever:
+        event.Event().wait()
+    while tpool.execute(_read, 0, 1024):
+        pass
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Say what is wrong, and end, before anything is made."""
+    if not 0 <= options.port < 65_536:
+        parser.error(f"--port {options.port} is outside 0 to 65535; choose one inside")
+    servers = options.replicas + options.spares
+    for number in options.away:
+        if not 0 <= number < servers:
+            parser.error(f"--away {number} is none of the {servers} servers, which count from 0; choose a lower one")
+    if options.settings and not options.settings.is_file():
+        parser.error(f"--settings {options.settings} is no file; write the path of one with sections of proxy.conf")
+    if options.tls:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls)
+        except OSError as error:  # as errors of TLS are
+            parser.error(f"--tls {options.tls} is no file of a key and certificates ({error}); write a PEM file's path")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tls", type=Path, metavar="FILE", help="the proxy's private key and certificates: it speaks TLS"
     )
-    parser.add_argument("--forever", action="store_true", help="go on when standard input ends")
+    parser.add_argument("--forever", action="store_true", help="go on when standard input ends, as without a terminal")
     return parser
 
 

@@ -47,7 +47,7 @@ class Cluster:
         files.write_swift_conf(folder)
         utils.set_swift_dir(str(folder))
         storage_policy.reload_storage_policies()
-        listener = eventlet.listen((HOST, port))
+        listener = eventlet.listen((HOST, port), reuse_port=False)  # or two clusters would share it unsaid
         self.port: int = listener.getsockname()[1]
         self._listener = eventlet.wrap_ssl(listener, certfile=str(tls), server_side=True) if tls else listener
         listeners = [{kind: eventlet.listen((HOST, 0)) for kind in files.KINDS} for _ in range(replicas + spares)]

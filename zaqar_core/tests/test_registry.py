@@ -77,6 +77,22 @@ def test_a_misspelt_scheme_of_this_project_names_it_and_its_distribution(install
         load_driver("rethinkbd")
 
 
+@pytest.mark.parametrize("installed_too", [False, True])
+@pytest.mark.parametrize(
+    ("scheme", "close"),
+    [("swift+https", "swift"), ("swift+tls", "swift"), ("swift+htp", "swift"), ("swfit+http", "swift+http")],
+)
+def test_nobody_is_led_to_a_scheme_without_tls_who_did_not_ask_for_it(
+    install: Install, scheme: str, close: str, installed_too: bool
+) -> None:
+    if installed_too:
+        install("zaqar-swift", GROUP, {"swift": "mine_module:Mine", "swift+http": "mine_module:Mine"})
+    with pytest.raises(UnknownScheme) as raised:
+        load_driver(scheme)
+    how = "" if installed_too else " (pip install zaqar-swift)"
+    assert str(raised.value) == f"no driver for {scheme!r} is installed; did you mean {close!r}{how}?"
+
+
 @pytest.mark.parametrize(
     ("source", "cause", "advice"),
     [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import requests
@@ -21,10 +22,12 @@ from zaqar_core.errors import (
     StorageUnavailable,
 )
 from zaqar_core.uri import Uri
-from zaqar_swift import errors, queues
+from zaqar_swift import errors, queues, sweep
 from zaqar_swift.driver import SwiftDriver, records_container
 from zaqar_swift.packing import Packed
+from zaqar_swift.queues import Place
 from zaqar_swift.server import HOST
+from zaqar_swift.store import Row
 from zaqar_swift.target import control
 
 OpenDriver = Callable[..., SwiftDriver]
@@ -207,6 +210,70 @@ def test_lingering_entries_of_what_expired_are_not_shown_and_swept_by_gc(
     assert driver.gc() == 3
     assert len(driver._store.page(place.container, place.prefix, driver._store.deadline())) == 1
     assert driver.gc() == 0
+
+
+def slow_listings(driver: SwiftDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a few objects at a time, for two of which there is time in a call."""
+    page = driver._store.page
+
+    def slow(*arguments: Any, **options: Any) -> list[Row]:
+        rows = page(*arguments, **options)
+        time.sleep(0.3 * driver._store.timeout)
+        return rows
+
+    monkeypatch.setattr(sweep, "LONGEST_PAGE", 4)
+    monkeypatch.setattr(driver._store, "page", slow)
+
+
+def swept(driver: SwiftDriver, expected: int) -> int:
+    """How many objects gc removed, called as often as two rounds take at most."""
+    removed = 0
+    for _ in range(12):
+        if removed < expected:
+            removed += driver.gc()
+    return removed
+
+
+def sizes(driver: SwiftDriver, places: Sequence[Place]) -> list[int]:
+    found = [driver._store.page(place.container, place.prefix, driver._store.deadline()) for place in places]
+    return [len(rows) for rows in found]
+
+
+def test_gc_without_time_for_all_goes_on_where_it_stopped(
+    open_driver: OpenDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From container to container: no call fails, and none is needed twice for the same."""
+    watching = open_driver(prefix=f"sweep-{new_id()}", containers=4)
+    driver = open_driver(prefix=watching._queues.prefix, timeout=2.0)
+    queues_of = {watching._queues.place(each).container: each for each in [QueueKey("p", f"q{n}") for n in range(40)]}
+    assert len(queues_of) == 4
+    for each in queues_of.values():
+        watching.messages.post(each, [EncodedMessage(b"1", 0.2)] * 2, client_id="c")
+    monkeypatch.setattr(queues, "OVER_AFTER", 0)
+    time.sleep(0.3)
+    slow_listings(driver, monkeypatch)
+    assert swept(driver, 8) == 8
+    assert sizes(watching, [watching._queues.place(each) for each in queues_of.values()]) == [0, 0, 0, 0]
+
+
+def test_gc_without_time_for_a_whole_queue_goes_on_in_its_midst(
+    open_driver: OpenDriver, queue: QueueKey, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is claimed is known there too, and stays."""
+    watching = open_driver(prefix=f"sweep-{new_id()}", containers=1)
+    driver = open_driver(prefix=watching._queues.prefix, timeout=2.0)
+    lasting = post(watching, 8)
+    assert watching.claims.create(queue, ttl=600, grace=0, limit=8).id
+    held = post(watching, 1, ttl=2)
+    claim = watching.claims.create(queue, ttl=600, grace=0, limit=1)
+    assert [message.id for message in claim.messages] == held
+    post(watching, 2, ttl=0.2)
+    monkeypatch.setattr(queues, "OVER_AFTER", 0)
+    time.sleep(2.1)  # until what is held has ended but for its claim
+    slow_listings(driver, monkeypatch)
+    assert swept(driver, 2) == 2
+    assert sizes(watching, [watching._queues.place(queue)]) == [8 + 1 + 2], "the messages left, and both claims"
+    assert [message.id for message in watching.messages.get(queue, [*lasting, *held])] == [*lasting, *held]
 
 
 def test_a_container_that_is_gone_is_made_again(

@@ -52,6 +52,8 @@ def test_uris_say_how_to_log_in(text: str, expected: Login | None) -> None:
         ("swift://u:p@one,two/auth/v1.0", InvalidUri, "no host and port"),
         ("swift://u:p@host/v3", InvalidOption, "project=NAME"),
         ("swift://u:p@host/auth/v1.0?cloud=x", InvalidOption, "without a host"),
+        ("swift://u:p@host/auth/v1.0?region=here", InvalidOption, "for Keystone.*leave them out"),
+        ("swift://u:p@host/auth/v1.0?interface=internal", InvalidOption, "for Keystone.*leave them out"),
         ("swift:///?prefix=a/b", InvalidOption, "letters, digits"),
         ("swift:///?containers=0", InvalidOption, "1 to 1024"),
         ("swift:///?connections=x", InvalidOption, "whole number"),

@@ -14,7 +14,7 @@ DISTRIBUTIONS = {
     "sqlite": "zaqar-sqlite",
     **dict.fromkeys(("redis", "redis+unix", "redis+sentinel", "redis+cluster"), "zaqar-redis"),
     **dict.fromkeys(("rediss", "rediss+sentinel", "rediss+cluster"), "zaqar-redis"),
-    "swift": "zaqar-swift",
+    **dict.fromkeys(("swift", "swift+http"), "zaqar-swift"),
     "rethinkdb": "zaqar-rethinkdb",
     "memory": "zaqar-conformance",
 }
@@ -72,7 +72,9 @@ def distribution(entry: EntryPoint) -> str:
 def _advice(scheme: str, known: list[str]) -> str:
     if scheme in DISTRIBUTIONS:
         return f"pip install {DISTRIBUTIONS[scheme]}"
-    close = difflib.get_close_matches(scheme, {*known, *DISTRIBUTIONS}, n=1)
+    # One without TLS shows the password to whoever listens: nobody is led there who did not ask for it.
+    advised = {each for each in (*known, *DISTRIBUTIONS) if not each.endswith("+http") or scheme.endswith("+http")}
+    close = difflib.get_close_matches(scheme, advised, n=1)
     if close and close[0] not in known:
         return f"did you mean {close[0]!r} (pip install {DISTRIBUTIONS[close[0]]})?"
     if close:

@@ -25,7 +25,8 @@ class Options:
     ``auth``: how to log in: ``v1`` (tempauth and its like), or at Keystone with a password (``v3``) or an application
     credential (``application_credential``); ``auto``: the path of the URI tells v1 from v3.
     ``project``, ``project_domain``, ``user_domain``: whose account it is, for ``v3``.
-    ``cloud``: of a ``clouds.yaml``, where the URI has no host. ``region``, ``interface``: of several endpoints, which.
+    ``cloud``: of a ``clouds.yaml``, where the URI has no host. ``region``, ``interface``: of several endpoints, which;
+    not for ``v1``, which has one.
     ``prefix``: what the names of the containers start with; another prefix is another store.
     ``containers``: over how many the queues are spread; it is settled when the store is first opened, 4 unless given.
     ``connections``: how many requests one driver has under way at once; further ones wait.
@@ -113,6 +114,11 @@ def login_of(uri: Uri, options: Options) -> Login | None:
     scheme = "http" if uri.scheme.endswith("+http") else "https"
     if kind == "v3" and not options.project:
         raise InvalidOption("the option project is missing, which Keystone needs with a password; add project=NAME")
+    if kind == "v1" and (options.region or options.interface != "public"):
+        raise InvalidOption(
+            "options region and interface are for Keystone, which knows several endpoints; leave them out, or log in "
+            "there, at .../v3"
+        )
     return Login(kind, f"{scheme}://{uri.hosts}{uri.path}", uri.username, uri.password)
 
 

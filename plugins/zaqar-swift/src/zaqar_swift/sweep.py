@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from functools import partial
-from itertools import groupby
 from typing import Final
+from weakref import WeakKeyDictionary
 
+from zaqar_core.errors import StorageUnavailable
 from zaqar_swift.names import CLAIMS, MESSAGES, message_name
 from zaqar_swift.packing import record_rest, unpack
 from zaqar_swift.queues import OVER_AFTER, Place, Queues, last_words
@@ -15,8 +17,16 @@ from zaqar_swift.store import LONGEST_PAGE, Row
 from zaqar_swift.turns import TURNS
 
 _STEP: Final = 200
+_PREFIX: Final = 33
+"""Characters: a queue's prefix, or that of a space of records."""
+_LISTING: Final = 0.5
+"""The part of the time given after which nothing more is listed; what was is deleted then."""
+_DELETING: Final = 0.8
 _FORGOTTEN: Final = 3600_000_000
 """Microseconds after which a claim that never chose is nobody's."""
+
+_STOPPED: Final[WeakKeyDictionary[Queues, tuple[int, str]]] = WeakKeyDictionary()
+"""At which container, and behind which of its objects, time was up."""
 
 
 def everything(queues: Queues, records: str, deadline: float) -> int:
@@ -26,32 +36,87 @@ def everything(queues: Queues, records: str, deadline: float) -> int:
 
 
 def _everything(queues: Queues, records: str, deadline: float) -> int:
-    removed = 0
-    until = time.monotonic() + 0.8 * (deadline - time.monotonic())
-    for number in range(queues.containers):
-        container, now = queues.container(number), queues.clock.now()
-        for prefix, rows in groupby(_rows(queues, container, deadline), key=lambda row: row.name[:33]):
-            names = list(_expired(queues, Place(container, prefix), list(rows), now, deadline))
-            removed += _delete(queues, container, names, until, deadline)
-            if time.monotonic() > until:
-                return removed
-    names = [row.name for row in _rows(queues, records, deadline) if _is_expired_record(row, queues.clock.now())]
-    return removed + _delete(queues, records, names, until, deadline)
+    """It goes on where it stopped. A driver that never did so begins anywhere: else a process that is started anew for
+    each call would never get beyond what it has time for.
+    """
+    begun = time.monotonic()
+    listing, until = (begun + part * (deadline - begun) for part in (_LISTING, _DELETING))
+    containers = [*(queues.container(number) for number in range(queues.containers)), records]
+    anywhere = random.randrange(len(containers)), f"{random.getrandbits(128):032x}"
+    first, marker = _STOPPED.get(queues, anywhere)
+    removed, listed = 0, False
+    for number in [*range(first, len(containers)), *range(first + 1)]:  # the first one again: what is before the marker
+        container, now = containers[number], queues.clock.now()
+        try:
+            for rows, whole in _groups(queues, container, marker, listing):
+                prefix, last = rows[0].name[:_PREFIX], rows[-1].name
+                if container == records:
+                    names = [row.name for row in rows if _is_expired_record(row, now)]
+                else:
+                    names = list(_expired(queues, Place(container, prefix), rows, now, deadline, whole=whole))
+                done, all_done = _delete(queues, container, names, until, deadline)
+                removed, listed = removed + done, True
+                if not all_done:
+                    last = prefix
+                elif whole or not (container == records or _is_message(last)):
+                    last = prefix + "~"  # never in the midst of claims: all have to be known
+                _STOPPED[queues] = number, last
+                if time.monotonic() > listing:
+                    return removed
+        except StorageUnavailable:
+            if not listed:
+                raise
+            return removed  # what was done is done; the next call says what is wrong, if it still is
+        listed, marker = True, ""
+        _STOPPED[queues] = (number + 1) % len(containers), ""
+        if time.monotonic() > listing:
+            return removed
+    del _STOPPED[queues]
+    return removed
 
 
-def _rows(queues: Queues, container: str, deadline: float) -> Iterator[Row]:
-    marker = ""
+def _is_message(name: str) -> bool:
+    return name[_PREFIX:].startswith(MESSAGES)
+
+
+def _groups(queues: Queues, container: str, marker: str, until: float) -> Iterator[tuple[list[Row], bool]]:
+    """What is there after ``marker``, a queue (or a space of records) at a time; whether it is all that the queue has.
+
+    It is not where time is up, nor where ``marker`` is one of the queue's messages. Its claims are there all the same.
+    """
+    cut = marker[:_PREFIX] if _is_message(marker) else ""
+    rows = [row for page in _pages(queues, container, cut + CLAIMS, "", until) for row in page] if cut else []
+    ended = True
+    try:
+        for page in _pages(queues, container, "", marker, until):
+            for row in page:
+                if rows and row.name[:_PREFIX] != rows[0].name[:_PREFIX]:
+                    yield rows, rows[0].name[:_PREFIX] != cut
+                    rows = []
+                rows.append(row)
+            ended = len(page) < LONGEST_PAGE
+            if not ended and time.monotonic() > until:
+                break
+    except StorageUnavailable:
+        if not rows:
+            raise
+    if rows:
+        yield rows, ended and rows[0].name[:_PREFIX] != cut
+
+
+def _pages(queues: Queues, container: str, prefix: str, marker: str, until: float) -> Iterator[list[Row]]:
     while True:
-        page = queues.store.page(container, "", deadline, marker=marker)
-        yield from page
+        page = queues.store.page(container, prefix, until, marker=marker, limit=LONGEST_PAGE)
+        yield page
         if len(page) < LONGEST_PAGE:
             return
         marker = page[-1].name
 
 
-def _expired(queues: Queues, place: Place, rows: list[Row], now: int, deadline: float) -> Iterator[str]:
+def _expired(queues: Queues, place: Place, rows: list[Row], now: int, deadline: float, *, whole: bool) -> Iterator[str]:
     """The names of a queue's messages that have expired, and of its claims that speak of no message still there.
 
+    ``whole``: all messages are among the ``rows``; else nothing is said of the claims.
     ``now``: the moment at which the listing of ``rows`` began, since it may have taken long.
     """
     claims = [row for row in rows if row.name.startswith(place.prefix + CLAIMS)]
@@ -66,6 +131,8 @@ def _expired(queues: Queues, place: Place, rows: list[Row], now: int, deadline: 
             yield row.name
         else:
             alive.add(some_id)
+    if not whole:
+        return
     for claim_id, claim in view.claims.items():
         forgotten = claim.choosing and claim.began + _FORGOTTEN < view.now
         ended = max(claim.began + claim.ttl, claim.ends) < view.now - OVER_AFTER
@@ -85,12 +152,13 @@ def _is_expired_record(row: Row, now: int) -> bool:
     return bool(expires) and expires <= now
 
 
-def _delete(queues: Queues, container: str, names: list[str], until: float, deadline: float) -> int:
+def _delete(queues: Queues, container: str, names: list[str], until: float, deadline: float) -> tuple[int, bool]:
+    """How many were deleted; whether there was time for all of them."""
     done = 0
     for start in range(0, len(names), _STEP):
         if time.monotonic() > until:
-            break
+            return done, False
         some = names[start : start + _STEP]
         calls = [partial(queues.store.delete, container, name, deadline) for name in some]
         done += sum(result is True for result in queues.store.at_once(calls, deadline))
-    return done
+    return done, True

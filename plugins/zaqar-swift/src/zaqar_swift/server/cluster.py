@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import warnings
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -123,6 +124,8 @@ def _app(conf: Path) -> Any:
 
 
 def _serve(listener: Any, app: Any) -> None:
+    # On loopback a reply is one small part and one larger, which would wait 40 ms for the other end to acknowledge.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     wsgi.server(
         listener,
         app,

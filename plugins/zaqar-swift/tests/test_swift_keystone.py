@@ -237,6 +237,12 @@ def test_the_environment_says_how_to_log_in(cloud: Cloud, monkeypatch: pytest.Mo
     used("swift:///")
 
 
+def test_an_environment_without_a_password_is_told_so(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OS_AUTH_URL", f"http://{HOST}:{cloud.port}/v3")
+    with pytest.raises(StorageUnavailable, match="lacks what is needed to log in"):
+        opened("swift:///")
+
+
 @pytest.mark.parametrize("auth_type", ["password", "v3applicationcredential"])
 def test_clouds_yaml_says_how_to_log_in(
     cloud: Cloud, tmp_path: Path, auth_type: str, monkeypatch: pytest.MonkeyPatch

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from zaqar_core.contract import QueueKey, Refusal
+from zaqar_core.errors import StorageUnavailable
 from zaqar_swift import choosing
 from zaqar_swift.driver import SwiftDriver
 from zaqar_swift.names import CLAIMS, MESSAGES, new_claim_id
@@ -162,3 +164,61 @@ def test_many_threads_of_one_driver_share_out_the_messages(driver: SwiftDriver, 
     for thread in threads:
         thread.join()
     assert sorted(taken) == ids
+
+
+def test_a_claim_renewed_and_released_in_part_at_once_is_both(driver: SwiftDriver, queue: QueueKey, post: Post) -> None:
+    """Each writes the whole claim, and neither what the other one has just changed."""
+    for _ in range(5):
+        ids = post(driver, 2)
+        claim = driver.claims.create(queue, ttl=60, grace=0, limit=2)
+        assert claim.id is not None
+        changes: list[Callable[[], object]] = [
+            partial(driver.claims.update, queue, claim.id, ttl=5000, grace=0),
+            partial(driver.claims.release, queue, claim.id, message_ids=ids[:1]),
+        ]
+        threads = [threading.Thread(target=change) for change in changes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        held = driver.claims.get(queue, claim.id)
+        assert held is not None
+        assert [message.id for message in held.messages] == ids[1:]
+        assert held.ttl == 5000
+        driver.messages.purge(queue)
+
+
+def test_a_purge_leaves_the_claims_that_began_meanwhile(
+    driver: SwiftDriver, queue: QueueKey, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(driver)
+    later: list[str] = []
+    deleted = driver._store.delete
+
+    def delete(container: str, name: str, deadline: float) -> bool:
+        if not later:
+            later.append("")
+            later[:] = post(driver)
+            claim = driver.claims.create(queue, ttl=60, grace=0, limit=10)
+            assert set(later) <= {message.id for message in claim.messages}
+        return deleted(container, name, deadline)
+
+    monkeypatch.setattr(driver._store, "delete", delete)
+    driver.messages.purge(queue)
+    [message] = driver.messages.get(queue, later)
+    assert message.claim_id is not None
+
+
+def test_a_claim_whose_bodies_cannot_be_read_takes_nothing(
+    driver: SwiftDriver, queue: QueueKey, post: Post, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = post(driver, 2, body=b"x" * 10_000)
+
+    def get(*_: object, **__: object) -> None:
+        raise StorageUnavailable("the server is paused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(driver._store, "get", get)
+        with pytest.raises(StorageUnavailable):
+            driver.claims.create(queue, ttl=60, grace=0, limit=2)
+    assert shown(driver) == ids

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from zaqar_core.errors import IncompatibleStorage, InvalidOption, OutcomeUnknown
 from zaqar_core.uri import Uri
 from zaqar_swift.coordinator import Change, Coordinator
 from zaqar_swift.driver import SwiftDriver
-from zaqar_swift.names import MESSAGES
+from zaqar_swift.names import MESSAGES, Clock
 from zaqar_swift.options import options_of
 from zaqar_swift.queues import View
 from zaqar_swift.server import uri
@@ -45,6 +45,8 @@ LEASE = 1.0
 LONG = 600.0
 BODY = b'"' + b"x" * 3_000 + b'"'
 """So long that it is fetched by itself."""
+RIGHTS = "~zaqar-swift:* +get +set +del +mget +eval +info"
+"""Those that the README names."""
 HELPER = Path(__file__).with_name("stopping.py")
 
 
@@ -404,6 +406,31 @@ def test_without_the_coordinator_nobody_takes_anything_and_posts_and_reads_go_on
     assert driver.messages.delete(queue, ids[:1], claim_ids=[str(held.id)]) == {}
 
 
+@pytest.mark.parametrize("policy", ["always", "everysec", "no"])
+def test_a_coordinator_that_is_killed_knows_what_it_had_written(
+    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post, policy: str
+) -> None:
+    """``kill -9`` between one claim and the next, with nothing in Swift that says what was taken.
+
+    With everysec Redis may answer while it has yet to write, namely as long as it syncs: so that is waited for.
+    """
+    redis = start_redis("--appendfsync", policy)
+    driver = open_with(redis.port)
+    ids = post(driver, 3)
+    held = claim(driver, queue, limit=1)
+    place, asked = driver._queues.place(queue), driver._coordinator
+    assert asked is not None
+    driver._queues.drop_claim(place, str(held.id), soon())
+    driver.messages._choice.bury(place, ids[1:2], soon())
+    assert asked._call(soon(), "CONFIG", "GET", "appendfsync")[1] == policy.encode()
+    deadline = soon()
+    while b"aof_buffer_length:0" not in asked._call(soon(), "INFO", "persistence"):
+        assert time.monotonic() < deadline
+    redis.kill()
+    redis.start()
+    assert ids_of(claim(driver, queue)) == ids[2:]
+
+
 def test_without_swift_nothing_is_taken(
     start_server: StartServer, open_driver: OpenDriver, redis: Server, prefix: str, queue: QueueKey, post: Post
 ) -> None:
@@ -451,6 +478,116 @@ def test_swift_that_fails_after_the_swap_gives_the_messages_back(
     assert [message.claim_count for message in held.messages] == [1, 1]
 
 
+@pytest.mark.parametrize("ttl", [60.0, 600.0])
+def test_a_claim_written_too_late_hands_out_nothing_that_others_have_deleted(
+    open_with: OpenDriver, queue: QueueKey, post: Post, monkeypatch: pytest.MonkeyPatch, ttl: float
+) -> None:
+    """Before it is written 75 seconds pass: a message of one minute is over by then, and who lists it deletes it."""
+    driver, other = open_with(), open_with()
+    ids = post(driver, ttl=ttl)
+    write_claim, now = driver._queues.write_claim, Clock.now
+
+    def late(*arguments: Any) -> None:
+        monkeypatch.setattr(Clock, "now", lambda clock: now(clock) + 75_000_000)
+        assert claim(other, queue).id is None
+        assert objects(other, queue, MESSAGES) == (ids if ttl > 75 else [])
+        write_claim(*arguments)
+
+    driver._queues.write_claim = late  # type: ignore[assignment,method-assign]
+    if ttl > 75:
+        assert ids_of(claim(driver, queue)) == ids
+    else:
+        with pytest.raises(OutcomeUnknown, match="written so late"):
+            claim(driver, queue)
+
+
+@pytest.mark.parametrize("why", ["it does not answer", "somebody changed them"])
+def test_messages_that_cannot_be_given_back_are_not_said_to_be_free(
+    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post, why: str
+) -> None:
+    """Swift fails after the swap, and the coordinator then: they are held until the claim would have ended."""
+    redis = start_redis()
+    driver = open_with(redis.port)
+    post(driver)
+    asked = driver._coordinator
+    assert asked is not None
+    write_claim = driver._queues.write_claim
+
+    def fail(*arguments: Any) -> None:
+        if why == "it does not answer":
+            redis.kill()
+        else:
+            [key] = asked._call(soon(), "KEYS", f"{asked._stem}{driver._queues.place(queue).prefix}*")
+            asked._call(soon(), "APPEND", key, " ")
+        raise StorageFull("507")
+
+    driver._queues.write_claim = fail  # type: ignore[assignment,method-assign]
+    with pytest.raises(OutcomeUnknown, match="may be held until the claim would have ended: 507"):
+        claim(driver, queue)
+    driver._queues.write_claim = write_claim  # type: ignore[method-assign]
+    if why == "it does not answer":
+        redis.start()
+    assert claim(driver, queue).id is None
+
+
+def test_nothing_is_cleaned_between_the_swap_and_the_claim(
+    driver: SwiftDriver, open_with: OpenDriver, queue: QueueKey, post: Post
+) -> None:
+    """That would take the time in which the claim has to be written."""
+    gone = post(driver)
+    driver.messages._choice.bury(driver._queues.place(queue), gone, driver._store.deadline())
+    [some_id] = post(driver)
+    other = open_with()
+    done: list[str] = []
+    for kind in ("put", "delete"):
+        noted(other, kind, done)
+    assert ids_of(claim(other, queue)) == [some_id]
+    assert done == ["put", "delete"]
+    assert objects(driver, queue, MESSAGES) == [some_id]
+
+
+def noted(driver: SwiftDriver, kind: str, done: list[str]) -> None:
+    """Have each such request of the driver's be noted when it is begun."""
+    send = getattr(driver._store, kind)
+
+    def note(*arguments: Any, **options: Any) -> Any:
+        done.append(kind)
+        return send(*arguments, **options)
+
+    setattr(driver._store, kind, note)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda driver, queue, ids, held: driver.messages.delete(queue, ids, claim_ids=[held]),
+        lambda driver, queue, ids, held: driver.claims.release(queue, held),
+        lambda driver, queue, ids, held: driver.claims.update(queue, held, ttl=LONG, grace=0),
+        lambda driver, queue, ids, held: driver.messages.pop(queue, limit=1),
+        lambda driver, queue, ids, held: claim(driver, queue),
+        lambda driver, queue, ids, held: driver.messages.purge(queue),
+    ],
+    ids=["delete", "release", "renew", "pop", "claim", "purge"],
+)
+def test_a_driver_that_is_closed_after_the_swap_does_not_say_that_nothing_was_done(
+    driver: SwiftDriver, queue: QueueKey, post: Post, work: Callable[..., object]
+) -> None:
+    post(driver, 2)
+    held = claim(driver, queue, limit=1)
+    asked = driver._coordinator
+    assert asked is not None
+    swap = asked.swap
+
+    def swap_and_close(*arguments: Any) -> bool:
+        done = swap(*arguments)
+        driver.close()
+        return done
+
+    asked.swap = swap_and_close  # type: ignore[assignment,method-assign]
+    with pytest.raises(OutcomeUnknown, match="closed"):
+        work(driver, queue, ids_of(held), str(held.id))
+
+
 @contextmanager
 def failing_writes(driver: SwiftDriver) -> Iterator[None]:
     """Swift takes no object and deletes none, and says so: nothing happens."""
@@ -493,6 +630,8 @@ def test_a_coordinator_that_lost_its_data_decides_nothing_until_it_is_told_whose
     asked = driver._coordinator
     assert asked is not None
     asked._call(soon(), "FLUSHALL")
+    with pytest.raises(IncompatibleStorage):
+        driver.ping()
     with pytest.raises(IncompatibleStorage, match="SET zaqar-swift:") as caught:
         claim(driver, queue)
     with pytest.raises(IncompatibleStorage):
@@ -558,6 +697,8 @@ def test_without_a_coordinator_exclusive_claims_are_not_declared(open_driver: Op
         ("redis://me:hunter2@host/name", "number of a database"),
         ("redis://me:hunter2@host:port", "one host"),
         ("redis://me:hunter2@host?db=1", "other options"),
+        ("redis://me:hunter2@host?tls_ca=ca.pem", "other options"),
+        ("rediss://me:hunter2@host?tls_ca=/nofile", "tls_ca: '/nofile' is no file of certificates"),
     ],
 )
 def test_a_wrong_coordinator_is_told_what_to_write(text: str, said: str) -> None:
@@ -583,6 +724,47 @@ def test_a_coordinator_that_is_not_there_is_said_at_once(open_with: OpenDriver) 
     assert time.monotonic() - begin < 5
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("CONFIG SET maxmemory 1", "has reached its maxmemory; raise it"),
+        ("REPLICAOF 127.0.0.1 1", "is a read-only replica; name its primary"),
+        ("CONFIG SET min-replicas-to-write 1", "has fewer replicas than it asks for"),
+        ("ACL SETUSER claims -set", "see the driver's page for the rights"),
+        ("ACL SETUSER claims resetkeys ~other:*", "see the driver's page for the rights"),
+    ],
+)
+def test_what_the_coordinator_refuses_is_said_with_a_remedy(start_redis: StartRedis, command: str, said: str) -> None:
+    port = start_redis("--user", "claims", *f"on >secret {RIGHTS}".split()).port
+    with closing(Coordinator(coordinator_uri(port), "prefix")) as operator:
+        identity = operator.settle_identity(soon())
+        operator._call(soon(), *command.split())
+    with closing(Coordinator(f"redis://claims:secret@127.0.0.1:{port}/0", "prefix")) as asked:
+        asked.belongs_to(identity)
+        with pytest.raises(StorageUnavailable, match=said) as caught:
+            asked.swap({"a": Change(b"", b"1", 60_000)}, soon())
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert isinstance(caught.value, StorageFull) == ("maxmemory" in said)
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "said"),
+    [
+        ("", 0, "asks for a password; write it into the option coordinator"),
+        ("claims:wrong@", 0, "does not take this user and password; correct them"),
+        ("claims:secret@", 1, "see the driver's page for the rights"),
+        (":secret@", 99, "has no database of this number"),
+    ],
+)
+def test_why_the_coordinator_does_not_let_one_in_is_said(
+    start_redis: StartRedis, user: str, database: int, said: str
+) -> None:
+    port = start_redis("--requirepass", "secret", "--user", "claims", *f"on >secret {RIGHTS}".split()).port
+    asked = Coordinator(f"redis://{user}127.0.0.1:{port}/{database}", "prefix")
+    with closing(asked), pytest.raises(StorageUnavailable, match=said):
+        asked.identity(soon())
+
+
 def test_its_password_is_shown_nowhere(start_redis: StartRedis, open_with: OpenDriver) -> None:
     redis = start_redis("--requirepass", "hunter2")
     good = f"redis://:hunter2@127.0.0.1:{redis.port}/0"
@@ -606,17 +788,28 @@ def test_tls_to_the_coordinator_trusts_whom_it_is_told_to(redis: Server, open_wi
     with Proxy(redis.port, tls=tls) as between:
         where = f"rediss://127.0.0.1:{between.port}/0"
         assert Capability.EXCLUSIVE_CLAIMS in open_with(coordinator=f"{where}?tls_ca={trusted}").capabilities
-        with pytest.raises(StorageUnavailable, match="certificate"):
+        with pytest.raises(StorageUnavailable, match="is not trusted; set tls_ca"):
             open_with(coordinator=where)
+        with pytest.raises(StorageUnavailable, match="another host's"):
+            open_with(coordinator=f"{where.replace('127.0.0.1', 'localhost')}?tls_ca={trusted}")
 
 
+def test_tls_where_there_is_none_and_none_where_there_is_are_said_to_be_so(redis: Server, tmp_path: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    with Proxy(redis.port, tls=tls) as between:
+        for wrong in (f"rediss://127.0.0.1:{redis.port}/0", f"redis://127.0.0.1:{between.port}/0"):
+            asked = Coordinator(wrong, "prefix")
+            with closing(asked), pytest.raises(StorageUnavailable, match="whether it speaks TLS"):
+                asked.identity(time.monotonic() + 1)
+
+
+@pytest.mark.parametrize(("further", "database"), [("", 0), ("+select", 1)])
 def test_a_user_needs_few_rights_on_the_coordinator(
-    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post
+    start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post, further: str, database: int
 ) -> None:
-    """Those that the README names."""
-    rights = "on >secret ~zaqar-swift:* +get +set +del +mget +eval +info +ping"
-    redis = start_redis("--user", "claims", *rights.split())
-    driver = open_with(coordinator=f"redis://claims:secret@127.0.0.1:{redis.port}/0")
+    redis = start_redis("--user", "claims", *f"on >secret {RIGHTS} {further}".split())
+    driver = open_with(coordinator=f"redis://claims:secret@127.0.0.1:{redis.port}/{database}")
     driver.ping()
     ids = post(driver, 2)
     held = claim(driver, queue, limit=1)

@@ -23,7 +23,7 @@ from zaqar_core.errors import (
 )
 from zaqar_core.uri import Uri
 from zaqar_swift import errors, queues, sweep
-from zaqar_swift.driver import SwiftDriver
+from zaqar_swift.driver import SwiftDriver, records_container
 from zaqar_swift.packing import Packed
 from zaqar_swift.queues import Place
 from zaqar_swift.server import HOST
@@ -124,6 +124,28 @@ def test_a_store_of_another_shape_is_left_alone(open_driver: OpenDriver) -> None
     open_driver(prefix=prefix, containers=2)
     with pytest.raises(IncompatibleStorage, match="containers"):
         open_driver(prefix=prefix, containers=3)
+
+
+@pytest.mark.parametrize("containers", [None, 2])
+def test_of_two_who_make_a_store_at_once_neither_goes_by_what_the_other_replaced(
+    driver: SwiftDriver, open_driver: OpenDriver, monkeypatch: pytest.MonkeyPatch, containers: int | None
+) -> None:
+    """The other one's layout of three containers is written a moment later: Swift had looked for one before."""
+    prefix = f"p{new_id()[:8].replace('_', 'x')}"
+    other = Packed("application/json", b'{"layout": 1, "containers": 3}')
+    sleep = time.sleep
+
+    def replace_meanwhile(seconds: float) -> None:
+        if threading.current_thread() is threading.main_thread():
+            driver._store.put(records_container(prefix), "layout", other, driver._store.deadline())
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", replace_meanwhile)
+    if containers is None:
+        assert open_driver(prefix=prefix)._queues.containers == 3
+    else:
+        with pytest.raises(IncompatibleStorage, match="3 containers"):
+            open_driver(prefix=prefix, containers=containers)
 
 
 def test_what_others_put_there_is_not_taken_for_messages(

@@ -12,9 +12,9 @@ import pytest
 import swiftclient.client as swift
 
 from zaqar_conformance.servers import Server
-from zaqar_core.contract import EncodedMessage, QueueKey, Space, new_id
+from zaqar_core.contract import EncodedMessage, QueueKey, Space, StoredMessage, new_id
 from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageUnavailable
-from zaqar_swift import queues
+from zaqar_swift import queues, sweep
 from zaqar_swift.driver import SwiftDriver
 from zaqar_swift.target import control
 
@@ -69,6 +69,80 @@ def test_a_listing_that_is_late_hides_and_shows_for_a_while_and_loses_nothing(
     assert driver.messages.delete(queue, old, claim_ids=None) == {}, "to delete again does no harm"
     control(server.port, "update")
     assert {tuple(shown(driver)) for _ in range(20)} == {tuple(new[1:])}
+
+
+def test_what_a_late_listing_shows_is_popped_no_second_time(
+    start_server: StartServer, open_driver: OpenDriver, queue: QueueKey, post: Post, shown: Shown
+) -> None:
+    """Whoever pops a message has deleted it, which works once."""
+    server = start_server(replicas=3)
+    driver = open_driver(server.port)
+    ids = post(driver, 6)
+    control(server.port, "fail/0")
+    assert [message.id for message in pop_all(driver, queue, 6)] == ids
+    control(server.port, "heal/0")
+    assert any(shown(driver) for _ in range(40)), "no listing is late"
+    assert [message for _ in range(10) for message in driver.messages.pop(queue, limit=6)] == []
+
+
+def pop_all(driver: SwiftDriver, queue: QueueKey, count: int) -> list[StoredMessage]:
+    """As many as there are, though a listing may lack some."""
+    popped: list[StoredMessage] = []
+    deadline = time.monotonic() + 20
+    while len(popped) < count:
+        assert time.monotonic() < deadline
+        popped += driver.messages.pop(queue, limit=count)
+    return sorted(popped, key=lambda message: message.id)
+
+
+def test_a_claim_counts_though_a_listing_lacks_its_message(
+    start_server: StartServer, open_driver: OpenDriver, queue: QueueKey, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a claim that has ended says, of a longer life above all, ``gc`` keeps as long as the message is there."""
+    monkeypatch.setattr(sweep, "OVER_AFTER", 0)
+    server = start_server(replicas=3)
+    driver = open_driver(server.port)
+    first = post(driver)  # makes the container
+    assert driver.messages.delete(queue, first, claim_ids=None) == {}
+    control(server.port, "fail/0")
+    [some_id] = post(driver)
+    control(server.port, "heal/0")
+    claims: set[str] = set()
+    deadline = time.monotonic() + 20
+    while some_id not in claims:
+        assert time.monotonic() < deadline
+        claims |= {message.id for message in driver.claims.create(queue, ttl=0.1, grace=3000, limit=10).messages}
+    time.sleep(0.2)  # until the claim has ended
+    for _ in range(12):  # some of these read the listing that lacks the message
+        driver.gc()
+    control(server.port, "update")
+    [message] = driver.messages.get(queue, [some_id])
+    assert message.ttl > 2000
+    assert message.claim_count >= 1
+
+
+def test_a_holder_is_known_though_a_listing_lacks_its_claim(
+    start_server: StartServer, open_driver: OpenDriver, queue: QueueKey, post: Post
+) -> None:
+    server = start_server("--spares", "1", replicas=3)
+    driver = open_driver(server.port)
+    ids = post(driver, 12)
+    control(server.port, "fail/0")
+    claims: dict[str, str] = {}
+    deadline = time.monotonic() + 20
+    while len(claims) < 12:
+        assert time.monotonic() < deadline
+        claim = driver.claims.create(queue, ttl=60, grace=0, limit=1)
+        claims |= {message.id: str(claim.id) for message in claim.messages}
+    control(server.port, "heal/0")
+    for some_id in ids[:8]:
+        assert driver.messages.delete(queue, [some_id], claim_ids=[claims[some_id]]) == {}
+    for some_id in ids[8:10]:
+        assert driver.claims.update(queue, claims[some_id], ttl=60, grace=0)
+    for some_id in ids[10:]:
+        driver.claims.release(queue, claims[some_id])
+    control(server.port, "update")
+    assert [message.id for message in driver.claims.create(queue, ttl=60, grace=0, limit=12).messages] == ids[10:]
 
 
 def test_servers_killed_under_posts_and_deletions_lose_and_bring_back_nothing(

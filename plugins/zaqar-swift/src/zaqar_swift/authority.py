@@ -32,6 +32,11 @@ from zaqar_swift.queues import MARGIN, Item, Place, Queues, Scan, View, stored
 Wanted = Callable[[View, Sequence[Item]], dict[str, State]]
 
 _TOLD: Final = "the coordinator knows of it, but Swift could not be told"
+_HELD: Final = "messages may be held until the claim would have ended"
+_LATE: Final = (
+    "the claim was written so late that messages in it which had expired may have been deleted before; it may hold "
+    "them until it ends"
+)
 _REMEMBERED_GONE: Final = 7 * 24 * 3600
 """Seconds after which Swift itself forgets a deletion (its ``reclaim_age``), and replicas with it."""
 _LOOKED_AT: Final = 16
@@ -42,11 +47,12 @@ _LONGEST_PAUSE: Final = 0.1
 
 
 class _Won(NamedTuple):
-    """Messages whose states were swapped. ``view``: what was so before."""
+    """Messages whose states were swapped. ``listed``: what Swift said; ``view``: and what was so before."""
 
     states: dict[str, State]
     items: list[Item]
     contents: dict[str, Sent]
+    listed: View
     view: View
     scan: Scan
 
@@ -77,10 +83,13 @@ class Authority(Choice):
             self._queues.write_claim(place, claim_id, claim, deadline)
         except OutcomeUnknown:
             raise
-        except StorageError:
-            with suppress(StorageError):
-                self._give_back(place, won, deadline)
+        except StorageError as error:
+            self._give_back(place, won, error, deadline)
             raise
+        by_now = replace(won.listed, now=self._queues.clock.now())
+        if any(by_now.over(item.id, item.name) for item in won.items):
+            raise OutcomeUnknown(_LATE)
+        self._tidy(place, won.listed, won.view, won.scan, deadline)
         return Taken(claim_id, claim, won.view, won.scan, won.items, won.contents)
 
     def pop(self, place: Place, *, limit: int, deadline: float) -> list[StoredMessage]:
@@ -93,6 +102,7 @@ class Authority(Choice):
         if won is None:
             return []
         self.delete(place, list(won.states), deadline)
+        self._tidy(place, won.listed, won.view, won.scan, deadline)
         return [stored(won.view, item, won.contents[item.id]) for item in won.items]
 
     def look(self, place: Place, view: View, message_ids: Iterable[str], deadline: float) -> None:
@@ -125,9 +135,9 @@ class Authority(Choice):
         with begun(_TOLD):
             super().write(place, claim_id, claim, deadline)
 
-    def delete(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
+    def delete(self, place: Place, message_ids: Sequence[str], deadline: float) -> list[str]:
         with begun(_TOLD):
-            super().delete(place, message_ids, deadline)
+            return super().delete(place, message_ids, deadline)
 
     def _win(self, place: Place, limit: int, wanted: Wanted, deadline: float) -> _Won | None:
         """Swap the states of up to ``limit`` active messages for those wanted; None if there is no such message."""
@@ -136,12 +146,13 @@ class Authority(Choice):
             listed, scan = self._queues.view_and_scan(place, deadline, expected=limit)
             view = listed.copy()
             won = self._win_of(place, listed, view, scan, limit, wanted, deadline)
-            self._forget_gone(place, view, deadline)
-            self.clean(place, listed, scan, deadline)
+            if won is not None:
+                return won
+            self._tidy(place, listed, view, scan, deadline)
             # Nothing was active at the moment of the listing if what it shows had been taken before it already. Else
             # somebody may have posted while others took it, and one has to look again.
-            if won is not None or view.known.items() <= before.items():
-                return won
+            if view.known.items() <= before.items():
+                return None
             before = view.known
         raise StorageUnavailable(BUSY)
 
@@ -165,23 +176,31 @@ class Authority(Choice):
             states = wanted(view, [item for item in free if item.id in contents])
             there = [item for item in free if item.id in states]
             if there and self.settle(place, view, states, deadline):
-                return _Won(states, there, contents, view, scan)
+                return _Won(states, there, contents, listed, view, scan)
             vanished = {item.id for item in free} - states.keys()  # only their entries were left
             items = [item for item in items if item.id not in vanished]
             self.look(place, view, [item.id for item in items if not view.gone(item.id)], deadline)
         raise StorageUnavailable(BUSY)
 
-    def _give_back(self, place: Place, won: _Won, deadline: float) -> None:
-        """What was swapped is as it was before, unless somebody else has changed it since."""
+    def _give_back(self, place: Place, won: _Won, error: StorageError, deadline: float) -> None:
+        """What was swapped is as it was before, ``error`` being why. Raises ``OutcomeUnknown`` if it may not be so."""
         changes = {
             _key(place, some_id): Change(pack_state(state), won.view.known[some_id], self._keep_for(state))
             for some_id, state in won.states.items()
         }
-        self._coordinator.swap(changes, deadline)
+        given_back = False
+        with suppress(StorageError):
+            given_back = self._coordinator.swap(changes, deadline)
+        if not given_back:
+            raise OutcomeUnknown(f"{_HELD}: {error}") from error
 
-    def _forget_gone(self, place: Place, view: View, deadline: float) -> None:
-        """Delete some of what is gone and still there: whoever deleted it died before it had told Swift."""
+    def _tidy(self, place: Place, listed: View, view: View, scan: Scan, deadline: float) -> None:
+        """Delete some of what is gone and still there, whoever deleted it having died before it had told Swift.
+
+        And what else there is to clean. All that is urgent was done before, as this may take the rest of the time.
+        """
         self._queues.sweep(place, [some_id for some_id in view.states if view.gone(some_id)], deadline)
+        self.clean(place, listed, scan, deadline)
 
     def _keep_for(self, state: State) -> int:
         """Milliseconds for which the coordinator has to know the state: after that nobody can take the message."""

@@ -19,18 +19,18 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from threading import Lock
 from typing import Final, NamedTuple, TypeVar
 
 from zaqar_core.contract import StoredMessage
-from zaqar_core.errors import StorageUnavailable
-from zaqar_swift.errors import begun
+from zaqar_core.errors import StorageError, StorageUnavailable
 from zaqar_swift.forks import renew_in_child
 from zaqar_swift.names import message_name, new_claim_id, to_us
 from zaqar_swift.packing import ClaimObject, Entry, Sent, State
-from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until, merged, stored
+from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until, last_words, stored
 from zaqar_swift.turns import TURNS
 
 T = TypeVar("T")
@@ -89,9 +89,10 @@ class Choice:
             return []
         # Nothing is deleted that others may have got by then.
         ends = time.monotonic() + (taken.claim.ends - self._queues.clock.now()) / 1_000_000
-        self.delete(place, [item.id for item in taken.items], min(deadline, ends))
+        deleted = set(self.delete(place, [item.id for item in taken.items], min(deadline, ends)))
         self._queues.drop_claim(place, taken.claim_id, deadline)
-        return [stored(taken.before, item, taken.contents[item.id]) for item in taken.items]
+        # A listing that is late shows what is gone.
+        return [stored(taken.before, item, taken.contents[item.id]) for item in taken.items if item.id in deleted]
 
     def look(self, place: Place, view: View, message_ids: Iterable[str], deadline: float) -> None:
         """Have the view say what decides about these messages: here it does."""
@@ -107,9 +108,9 @@ class Choice:
         """Store a claim about whose messages all is settled."""
         self._queues.write_claim(place, claim_id, claim, deadline)
 
-    def delete(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
-        """Delete messages of which that is settled."""
-        self._queues.delete_messages(place, message_ids, deadline)
+    def delete(self, place: Place, message_ids: Sequence[str], deadline: float) -> list[str]:
+        """Delete messages of which that is settled; those that were there."""
+        return self._queues.delete_messages(place, message_ids, deadline)
 
     def forget(self, place: Place, view: View, message_ids: Sequence[str], deadline: float) -> None:
         """These were deleted: drop the claims that hold nothing more, as far as this driver knows."""
@@ -153,8 +154,13 @@ class Choice:
                 view, scan = seen
                 items = _active(view, scan, limit)
                 self._remember(self._full, place.prefix, len(items) == limit)
+                contents = self._queues.contents(place, items, deadline)
+                items = [item for item in items if item.id in contents]
                 if items and time.monotonic() - began < CHOOSES_FOR:
-                    taken = self._write(place, claim_id, seen, items, ttl, grace, deadline)
+                    # Written later than that it would take what others took meanwhile.
+                    taken = self._write(
+                        place, claim_id, seen, items, contents, ttl, grace, min(deadline, began + DEAD_AFTER)
+                    )
         finally:
             if taken is None:
                 self._queues.drop_claim(place, claim_id, deadline)
@@ -202,6 +208,7 @@ class Choice:
         claim_id: str,
         seen: tuple[View, Scan],
         items: Sequence[Item],
+        contents: dict[str, Sent],
         ttl: int,
         grace: int,
         deadline: float,
@@ -213,17 +220,37 @@ class Choice:
         claim = ClaimObject(now, ttl, now + ttl, False, tuple(entries))
         self._queues.write_claim(place, claim_id, claim, deadline)
         there = {entry.id for entry in entries}
-        with begun("the claim was written, but not all of its messages could be read"):
-            contents = self._queues.contents(place, [item for item in items if item.id in there], deadline)
-        return Taken(claim_id, claim, view, scan, [item for item in items if item.id in contents], contents)
+        return Taken(claim_id, claim, view, scan, [item for item in items if item.id in there], contents)
 
     def clean(self, place: Place, view: View, scan: Scan, deadline: float) -> None:
         """Remove some of what has expired, and some claims that nobody needs any more."""
-        spent = islice((claim_id for claim_id in view.claims if _spent(view, scan, claim_id)), _SPENT_DROPPED)
-        calls = [partial(self._queues.drop_claim, place, claim_id, deadline) for claim_id in spent]
-        if calls:
-            self._store.at_once(calls, deadline)
+        self._store.at_once(
+            [
+                partial(self._queues.drop_claim, place, each, deadline)
+                for each in self._spent(place, view, scan, deadline)
+            ],
+            deadline,
+        )
         self._queues.sweep(place, scan.expired, deadline)
+
+    def _spent(self, place: Place, view: View, scan: Scan, deadline: float) -> list[str]:
+        """Some claims whose word counts no more; of at most one it has to be asked whether its messages are gone."""
+        spent: list[str] = []
+        asked = False
+        for claim_id, claim in view.claims.items():
+            words = last_words(view, claim_id)
+            if words:
+                long_ago = max(claim.began, claim.ends) + _SPENT_FOR < view.now
+                if asked or not long_ago or any(scan.seen_to < some_id or some_id in scan.seen for some_id in words):
+                    continue
+                asked = True
+                with suppress(StorageError):  # a listing may lack what is there
+                    words = list(self._queues.find(place, view, words, deadline))
+            if words == []:
+                spent.append(claim_id)
+            if len(spent) == _SPENT_DROPPED:
+                break
+        return spent
 
     def _remember(self, memory: OrderedDict[str, T], key: str, value: T) -> None:
         with self._lock:
@@ -255,25 +282,6 @@ def buried(view: View, message_id: str, token: str) -> State:
 
 def _active(view: View, scan: Scan, limit: int) -> list[Item]:
     return list(islice((item for item in scan if not view.delayed(item) and not view.holder(item.id)), limit))
-
-
-def _spent(view: View, scan: Scan, claim_id: str) -> bool:
-    """Whether the claim has ended, and says nothing of a message still there that a later one does not say too."""
-    claim = view.claims[claim_id]
-    if claim.choosing or claim.ends > view.now:
-        return False
-    long_ago = max(claim.began, claim.ends) + _SPENT_FOR < view.now
-    for entry in claim.entries:
-        name = message_name(entry.id)
-        # A listing may lack for a moment what is there.
-        gone = long_ago and entry.id <= scan.seen_to and entry.id not in scan.seen
-        if name is None or gone or view.lives_until(entry.id, name) <= view.now:
-            continue
-        latest_id = view.latest[entry.id][0]
-        said = next(each for each in view.claims[latest_id].entries if each.id == entry.id)
-        if latest_id == claim_id or merged(said, entry) != said:
-            return False
-    return True
 
 
 def pauses(until: float, shortest: float = _SHORTEST_PAUSE, longest: float = _LONGEST_PAUSE) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
 from zaqar_core.errors import StorageUnavailable
@@ -10,6 +11,7 @@ from zaqar_swift.choosing import BUSY, Choice, pauses
 from zaqar_swift.names import is_claim_id, to_us
 from zaqar_swift.packing import ClaimObject, Entry, State
 from zaqar_swift.queues import Place, Queues, View, stored, view_of
+from zaqar_swift.turns import TURNS
 
 
 class SwiftClaims(ClaimController):
@@ -42,7 +44,7 @@ class SwiftClaims(ClaimController):
             return None
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        view = self._queues.view(place, deadline)
+        view = self._queues.view(place, deadline, claim_ids=[claim_id])
         claim, held = view.live(claim_id), view.held(claim_id)
         if claim is None:
             return None
@@ -56,42 +58,48 @@ class SwiftClaims(ClaimController):
     def update(self, queue: QueueKey, claim_id: str, *, ttl: float, grace: float) -> bool:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        for view, claim, held in self._found(place, claim_id, deadline):
-            if claim is None or not self._queues.find(place, view, [entry.id for entry in held], deadline):
-                return False
-            now = self._queues.clock.now()
-            ends = now + to_us(ttl)
-            lives_until = ends + to_us(grace)
-            longer = [entry._replace(lives_until=max(entry.lives_until, lives_until)) for entry in held]
-            kept = {entry.id: entry for entry in self._queues.keep_longer(place, longer, deadline)}
-            states = {some_id: State(claim_id, ends, False, entry) for some_id, entry in kept.items()}
-            if self._choice.settle(place, view, states, deadline):
-                entries = tuple(kept.get(entry.id, entry) for entry in claim.entries)
-                self._choice.write(place, claim_id, ClaimObject(now, to_us(ttl), ends, False, entries), deadline)
-                return True
-        raise StorageUnavailable(BUSY)
+        with self._turn(place, claim_id, deadline):
+            for view, claim, held in self._found(place, claim_id, deadline):
+                if claim is None or not self._queues.find(place, view, [entry.id for entry in held], deadline):
+                    return False
+                now = self._queues.clock.now()
+                ends = now + to_us(ttl)
+                lives_until = ends + to_us(grace)
+                longer = [entry._replace(lives_until=max(entry.lives_until, lives_until)) for entry in held]
+                kept = {entry.id: entry for entry in self._queues.keep_longer(place, longer, deadline)}
+                states = {some_id: State(claim_id, ends, False, entry) for some_id, entry in kept.items()}
+                if self._choice.settle(place, view, states, deadline):
+                    entries = tuple(kept.get(entry.id, entry) for entry in claim.entries)
+                    self._choice.write(place, claim_id, ClaimObject(now, to_us(ttl), ends, False, entries), deadline)
+                    return True
+            raise StorageUnavailable(BUSY)
 
     def release(
         self, queue: QueueKey, claim_id: str, *, message_ids: Sequence[str] | None = None, delay: float = 0.0
     ) -> None:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        for view, claim, held in self._found(place, claim_id, deadline):
-            if claim is None:
-                return
-            which = {entry.id for entry in held}
-            if message_ids is not None:
-                which &= set(message_ids)
-            if not which:
-                return
-            released = _released(view, held, which, to_us(delay))
-            states = {some_id: State(claim_id, 0, False, entry) for some_id, entry in released.items()}
-            if self._choice.settle(place, view, states, deadline):
-                entries = tuple(released.get(entry.id, entry) for entry in claim.entries)
-                ends = claim.ends if len(which) < len(held) else 0
-                self._choice.write(place, claim_id, claim._replace(ends=ends, entries=entries), deadline)
-                return
-        raise StorageUnavailable(BUSY)
+        with self._turn(place, claim_id, deadline):
+            for view, claim, held in self._found(place, claim_id, deadline):
+                if claim is None:
+                    return
+                which = {entry.id for entry in held}
+                if message_ids is not None:
+                    which &= set(message_ids)
+                if not which:
+                    return
+                released = _released(view, held, which, to_us(delay))
+                states = {some_id: State(claim_id, 0, False, entry) for some_id, entry in released.items()}
+                if self._choice.settle(place, view, states, deadline):
+                    entries = tuple(released.get(entry.id, entry) for entry in claim.entries)
+                    ends = claim.ends if len(which) < len(held) else 0
+                    self._choice.write(place, claim_id, claim._replace(ends=ends, entries=entries), deadline)
+                    return
+            raise StorageUnavailable(BUSY)
+
+    def _turn(self, place: Place, claim_id: str, deadline: float) -> AbstractContextManager[None]:
+        """Who changes a claim writes all of it, so one after the other; only its holder does."""
+        return TURNS.of((self._store.where, place, claim_id), deadline)
 
     def _found(
         self, place: Place, claim_id: str, deadline: float
@@ -100,7 +108,7 @@ class SwiftClaims(ClaimController):
         if not is_claim_id(claim_id):
             yield View(0), None, ()
             return
-        view = self._queues.view(place, deadline)
+        view = self._queues.view(place, deadline, claim_ids=[claim_id])
         for _ in pauses(deadline):
             found = view.claims.get(claim_id)
             self._choice.look(place, view, [entry.id for entry in found.entries] if found else (), deadline)

@@ -18,6 +18,7 @@ from zaqar_core.errors import IncompatibleStorage, InvalidInput, InvalidOption, 
 from zaqar_core.uri import Uri
 from zaqar_swift.errors import coordinator_broken, coordinator_refused, is_reply_of_redis, is_time_out
 from zaqar_swift.forks import renew_in_child
+from zaqar_swift.options import ensure_certificates
 
 _SWAP: Final = (files("zaqar_swift") / "swap.lua").read_text("utf-8")
 _OLDEST: Final = (6, 2)
@@ -108,7 +109,8 @@ class Coordinator:
         return gaps
 
     def ping(self, deadline: float) -> None:
-        self._call(deadline, "PING")
+        """Raises unless it answers, and is the one that it belongs to."""
+        self.read((), deadline)
 
     def close(self) -> None:
         """Twice is once."""
@@ -196,8 +198,11 @@ def _maker(text: str) -> tuple[Any, str]:
     shown = f"option coordinator={uri}"
     if uri.scheme not in ("redis", "rediss"):
         raise InvalidOption(f"{shown} has neither the scheme redis nor rediss; {_WRITE}")
-    if uri.options.keys() - {"tls_ca"}:
-        raise InvalidOption(f"{shown} has other options than tls_ca; leave them out")
+    authority = uri.options.get("tls_ca", "")
+    if uri.options and (uri.scheme == "redis" or uri.options.keys() != {"tls_ca"}):
+        raise InvalidOption(f"{shown} has other options than rediss:// with tls_ca; leave them out")
+    if authority:
+        ensure_certificates(authority, "option coordinator with tls_ca:")
     address = urlsplit(f"//{uri.hosts}")
     database = uri.path.strip("/") or "0"
     try:
@@ -221,7 +226,7 @@ def _maker(text: str) -> tuple[Any, str]:
     kind: Any = redis.Connection
     if uri.scheme == "rediss":
         kind = redis.SSLConnection
-        settings["ssl_ca_certs"] = uri.options.get("tls_ca")
+        settings["ssl_ca_certs"] = authority or None
 
     def make(seconds: float) -> Any:
         return kind(socket_connect_timeout=seconds, socket_timeout=seconds, **settings)

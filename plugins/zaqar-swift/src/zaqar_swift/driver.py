@@ -30,6 +30,8 @@ LAYOUT: Final = 1
 CONTAINERS: Final = 4
 """How many a new store gets unless told otherwise."""
 _LAYOUT_OBJECT: Final = "layout"
+_WRITTEN_WITHIN: Final = 0.3
+"""Seconds for which who makes a store waits for others who make it at the same time."""
 
 
 class SwiftDriver(Driver):
@@ -145,6 +147,8 @@ def _settled(store: Store, options: Options, coordinator: Coordinator | None, de
             wanted["coordinator"] = coordinator.settle_identity(deadline)
         data = json.dumps(wanted).encode()
         store.put(container, _LAYOUT_OBJECT, Packed("application/json", data), deadline, new=True)
+        # Swift first looks whether there is none, then writes: another's, who looked in time, may replace this one.
+        time.sleep(_WRITTEN_WITHIN)
         found = store.get(container, _LAYOUT_OBJECT, deadline, newest=True)
     try:
         known = json.loads(found.data) if found else wanted

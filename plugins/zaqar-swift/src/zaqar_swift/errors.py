@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from zaqar_core.errors import (
     IncompatibleStorage,
     InvalidOption,
     OutcomeUnknown,
+    StorageClosed,
     StorageError,
     StorageFull,
     StorageUnavailable,
@@ -41,15 +43,31 @@ _REMEDIES: Final = {
 }
 _COORDINATOR_REMEDIES: Final = {
     "READONLY": "the coordinator is a read-only replica; name its primary",
+    "MASTERDOWN": "the coordinator is a replica without its primary; name the primary",
     "LOADING": "the coordinator is reading its data from the disk; try again when it has",
-    "Redis": "the coordinator is reading its data from the disk; try again when it has",
     "MISCONF": "the coordinator cannot write to its disk, and refuses changes; see its log",
-    "NOPERM": "the user may not use these keys of the coordinator; see the driver's page for the rights that it needs",
+    "NOPERM": "the user may not do this on the coordinator; see the driver's page for the rights that it needs",
     "NOAUTH": "the coordinator asks for a password; write it into the option coordinator",
+    "WRONGPASS": "the coordinator does not take this user and password; correct them in the option coordinator",
     "MOVED": "the coordinator is a node of a cluster; name a single server",
+    "CLUSTERDOWN": "the coordinator is a node of a cluster; name a single server",
     "BUSY": "a script of somebody else's keeps the coordinator busy; end it with SCRIPT KILL",
     "NOREPLICAS": "the coordinator has fewer replicas than it asks for; bring them back",
+    "DB": "the coordinator has no database of this number; its setting databases says how many it has",
 }
+_STRIPPED: Final = {
+    "BusyLoadingError": "LOADING",
+    "ReadOnlyError": "READONLY",
+    "OutOfMemoryError": "OOM",
+    "MasterDownError": "MASTERDOWN",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MovedError": "MOVED",
+    "NoPermissionError": "NOPERM",
+    "AuthenticationError": "WRONGPASS",
+}
+"""The codes that redis-py takes off a reply, by the exceptions that it makes of it."""
+_IN_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -?(?P<said>[A-Z]+ .*)")
+"""Where Redis before version 7 says why a command of a script failed."""
 
 
 class TryAgain(StorageUnavailable):
@@ -159,7 +177,7 @@ def begun(said: str) -> Iterator[None]:
         yield
     except OutcomeUnknown:
         raise
-    except StorageUnavailable as error:
+    except (StorageUnavailable, StorageClosed) as error:
         raise OutcomeUnknown(f"{said}: {error}") from error
 
 
@@ -184,7 +202,7 @@ def is_reply_of_redis(error: Exception) -> bool:
     """Whether redis-py raised it for an error that the server answered."""
     import redis.exceptions as theirs  # which is there where there is a coordinator
 
-    return isinstance(error, theirs.ResponseError | theirs.BusyLoadingError)
+    return isinstance(error, theirs.ResponseError | theirs.BusyLoadingError | theirs.AuthenticationError)
 
 
 def is_time_out(error: Exception) -> bool:
@@ -197,8 +215,8 @@ def is_time_out(error: Exception) -> bool:
 def coordinator_refused(error: Exception, where: str) -> StorageError:
     """What to raise ``from error`` where the coordinator answered that it did not do what was asked."""
     said = f"{where} says: {error}"
-    code = str(error).partition(" ")[0]
-    if code == "OOM" or "OOM command" in said:
+    code = _code(error)
+    if code == "OOM":
         return StorageFull(f"the coordinator has reached its maxmemory; raise it. Nothing was done. {said}")
     remedy = _COORDINATOR_REMEDIES.get(code, "the coordinator refused the operation")
     return StorageUnavailable(f"{remedy}. Nothing was done. {said}")
@@ -206,14 +224,28 @@ def coordinator_refused(error: Exception, where: str) -> StorageError:
 
 def coordinator_broken(error: Exception, where: str, *, unknown: bool) -> StorageError:
     """What to raise ``from error`` where no whole answer came. ``unknown``: something may have been changed."""
-    import redis.exceptions as theirs
-
     if unknown:
         return OutcomeUnknown(f"{where} did not answer, so it is unknown whether the operation was done. {error}")
-    if isinstance(error, theirs.AuthenticationError):
-        return StorageUnavailable(f"{where} does not take this user and password; correct them. Nothing was done")
-    remedy = "cannot be reached, or did not answer in time; check that it runs, and the option coordinator"
-    return StorageUnavailable(f"{where} {remedy}. Nothing was done. {error}")
+    handshake = _handshake(error)
+    if isinstance(handshake, ssl.SSLCertVerificationError):
+        return StorageUnavailable(f"{_tls_remedy(handshake, where)} Nothing was done. {handshake}")
+    return StorageUnavailable(
+        f"{where} cannot be reached, or did not answer in time; check that it runs, the option coordinator, and "
+        f"whether it speaks TLS, as it has to with rediss:// and may not with redis://. Nothing was done. {error}"
+    )
+
+
+def _code(error: Exception) -> str:
+    """What a reply of Redis began with, which says what went wrong."""
+    said = str(error)
+    code = _STRIPPED.get(type(error).__name__, "")
+    if code == "WRONGPASS" and "required" in said:
+        return "NOAUTH"
+    if "can't run this command" in said:  # which has no code within a script
+        return "NOPERM"
+    if in_script := _IN_SCRIPT.search(said):
+        said = in_script["said"]
+    return code or said.partition(" ")[0]
 
 
 def _unsent(error: BaseException) -> bool:

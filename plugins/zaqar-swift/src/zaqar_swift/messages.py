@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from zaqar_core.contract import (
@@ -32,7 +33,7 @@ from zaqar_swift.names import (
 )
 from zaqar_swift.packing import Sent, pack_message
 from zaqar_swift.queues import START, Item, Place, Position, Queues, Scan, View, kept_until, poster
-from zaqar_swift.store import LONGEST_PAGE, Row
+from zaqar_swift.store import LONGEST_PAGE
 
 _MARKER: Final = re.compile(r"([0-9a-f]{14})-([A-Za-z0-9_-]{32})?")
 _LOOKED_BACK: Final = 64
@@ -137,7 +138,7 @@ class SwiftMessages(MessageController):
         ids = [some_id for some_id in dict.fromkeys(message_ids) if message_name(some_id) is not None]
         if not ids:
             return {}
-        view = self._queues.view(place, deadline)
+        view = self._queues.view(place, deadline, claim_ids=claim_ids or ())
         token = new_claim_id(view.now)
         for _ in pauses(deadline):
             self._choice.look(place, view, ids, deadline)
@@ -183,32 +184,33 @@ class SwiftMessages(MessageController):
     def purge(self, queue: QueueKey) -> None:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        first = self._page(place, MESSAGES, deadline)
+        # What is claimed meanwhile keeps its claim. Claims go last: without them, what they hold would be active.
+        claims = [name for page in self._pages(place, CLAIMS, deadline) for name in page]
+        pages = self._pages(place, MESSAGES, deadline)
+        first = next(pages)
         with begun("not all was purged; purge again"):
-            self._purge(place, MESSAGES, first, deadline)
-            # Claims come last: without them, what they hold would be active meanwhile.
-            self._purge(place, CLAIMS, self._page(place, CLAIMS, deadline), deadline)
+            for page in chain([first], pages):
+                self._choice.bury(place, [name.removeprefix(place.prefix + MESSAGES) for name in page], deadline)
+                self._delete(place, page, deadline)
+            self._delete(place, claims, deadline)
 
     def _any_left(self, place: Place, view: View, claim_ids: Sequence[str] | None, deadline: float) -> bool:
         """Whether one of these claims holds a message that is still there."""
         held = [entry.id for claim_id in claim_ids or () for entry in view.held(claim_id)]
         return bool(self._queues.find(place, view, held, deadline))
 
-    def _purge(self, place: Place, prefix: str, page: Sequence[Row], deadline: float) -> None:
-        """Delete what is listed, from the first ``page`` on."""
+    def _pages(self, place: Place, prefix: str, deadline: float) -> Iterator[Sequence[str]]:
+        """The names of the queue's objects of a kind, page by page, one at least."""
+        marker = ""
         while True:
-            if prefix == MESSAGES:
-                ids = [row.name.removeprefix(place.prefix + MESSAGES) for row in page]
-                self._choice.bury(place, ids, deadline)
-            self._store.all_done(
-                [partial(self._store.delete, place.container, row.name, deadline) for row in page], deadline
-            )
+            page = self._store.page(place.container, place.prefix + prefix, deadline, marker=marker)
+            yield [row.name for row in page]
             if len(page) < LONGEST_PAGE:
                 return
-            page = self._page(place, prefix, deadline)
+            marker = page[-1].name
 
-    def _page(self, place: Place, prefix: str, deadline: float) -> Sequence[Row]:
-        return self._store.page(place.container, place.prefix + prefix, deadline)
+    def _delete(self, place: Place, names: Sequence[str], deadline: float) -> None:
+        self._store.all_done([partial(self._store.delete, place.container, name, deadline) for name in names], deadline)
 
     def _from(self, place: Place, after: Position, limit: int, deadline: float) -> tuple[View, Scan]:
         if after == START:

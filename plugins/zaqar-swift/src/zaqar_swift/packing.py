@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from zaqar_core.contract import NO_HEADERS
+from zaqar_swift.errors import not_ours
 
 INLINE: Final = 1_536
 """So many bytes, 2 048 characters, go into a content type, unless another number is given."""
@@ -173,6 +174,14 @@ def unpack(content_type: str) -> Content | None:
     end = start + data[_CHECK]
     head, rest = data[start:end], data[end:]
     return Content(head, None if elsewhere else rest)
+
+
+def content_of(name: str, content_type: str) -> Content:
+    """What the object of that name and content type holds. Raises ``IncompatibleStorage``."""
+    content = unpack(content_type)
+    if content is None:
+        raise not_ours(name)
+    return content
 
 
 def _pack(head: bytes, rest: bytes, inline: int) -> Packed:

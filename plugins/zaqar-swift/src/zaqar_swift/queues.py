@@ -25,6 +25,7 @@ from zaqar_swift.names import (
     MessageName,
     container_number,
     first_id,
+    is_claim_id,
     message_name,
     queue_prefix,
 )
@@ -34,10 +35,10 @@ from zaqar_swift.packing import (
     Sent,
     State,
     claim_rest,
+    content_of,
     message_head,
     message_rest,
     pack_claim,
-    unpack,
     unpack_state,
 )
 from zaqar_swift.store import LONGEST_PAGE, Row, Store
@@ -186,8 +187,17 @@ class Queues:
     def container(self, number: int) -> str:
         return f"{self.prefix}-{number:04d}"
 
-    def view(self, place: Place, deadline: float) -> View:
-        """What the claims say. One request, unless there are many claims, or large ones."""
+    def view(self, place: Place, deadline: float, *, claim_ids: Iterable[str] = ()) -> View:
+        """What the claims say. One request, unless there are many claims, or large ones.
+
+        ``claim_ids``: those that matter. If they do not live by the listing, which may be late, they are asked for.
+        """
+        view = self._listed_view(place, deadline)
+        doubtful = [some_id for some_id in claim_ids if is_claim_id(some_id) and not view.live(some_id)]
+        found = self._claims(place, doubtful, deadline)
+        return view_of(view.now, {**view.claims, **found}) if found else view
+
+    def _listed_view(self, place: Place, deadline: float) -> View:
         rows: list[Row] = []
         prefix = place.prefix + CLAIMS
         while True:
@@ -251,9 +261,7 @@ class Queues:
         sent: dict[str, Sent] = {}
         missing: list[Item] = []
         for item in items:
-            content = unpack(item.row.content_type)
-            if content is None:
-                raise not_ours(item.row.name)
+            content = content_of(item.row.name, item.row.content_type)
             if content.rest is not None:
                 sent[item.id] = message_rest(content.head, content.rest)
             elif item.row.data is not None:
@@ -262,8 +270,8 @@ class Queues:
                 missing.append(item)
         calls = [partial(self.store.get, place.container, item.row.name, deadline) for item in missing]
         for item, found in zip(missing, self.store.all_of(calls, deadline), strict=True):
-            content = unpack(found.content_type) if found else None
-            if found is not None and content is not None:
+            if found is not None:
+                content = content_of(item.row.name, found.content_type)
                 sent[item.id] = message_rest(content.head, found.data)
         return sent
 
@@ -305,11 +313,12 @@ class Queues:
             if there.get(entry.id, True)
         ]
 
-    def delete_messages(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
-        """Delete the objects, in parallel."""
+    def delete_messages(self, place: Place, message_ids: Sequence[str], deadline: float) -> list[str]:
+        """Delete the objects, in parallel; those that were there."""
         prefix = place.prefix + MESSAGES
         calls = [partial(self.store.delete, place.container, prefix + some_id, deadline) for some_id in message_ids]
-        self.store.all_done(calls, deadline)
+        there = self.store.all_done(calls, deadline)
+        return [some_id for some_id, was in zip(message_ids, there, strict=True) if was]
 
     def sweep(self, place: Place, expired: Sequence[str], deadline: float) -> None:
         """Delete some of what has expired. It is no one's loss if that fails."""
@@ -323,24 +332,26 @@ class Queues:
         """What the claims listed say, at the moment ``now``."""
         prefix = place.prefix + CLAIMS
         claims = {}
-        missing = []
+        large = []
         for row in rows:
-            content = unpack(row.content_type)
-            if content is None:
-                raise not_ours(row.name)
-            if content.rest is None:
-                missing.append(row)
+            claim_id = row.name.removeprefix(prefix)
+            rest = content_of(row.name, row.content_type).rest
+            if rest is None:
+                large.append(claim_id)
             else:
-                claims[row.name.removeprefix(prefix)] = claim_rest(content.rest)
-        for row, claim in zip(missing, self._large_claims(place, missing, deadline), strict=True):
-            if claim is not None:
-                claims[row.name.removeprefix(prefix)] = claim
-        return view_of(now, claims)
+                claims[claim_id] = claim_rest(rest)
+        return view_of(now, claims | self._claims(place, large, deadline))
 
-    def _large_claims(self, place: Place, rows: Sequence[Row], deadline: float) -> list[ClaimObject | None]:
-        calls = [partial(self.store.get, place.container, row.name, deadline) for row in rows]
-        found = self.store.all_of(calls, deadline)
-        return [claim_rest(each.data) if each is not None and each.data else None for each in found]
+    def _claims(self, place: Place, claim_ids: Sequence[str], deadline: float) -> dict[str, ClaimObject]:
+        """Those of the claims that are there, whatever a listing says."""
+        names = [place.prefix + CLAIMS + claim_id for claim_id in claim_ids]
+        calls = [partial(self.store.get, place.container, name, deadline, newest=True) for name in names]
+        claims = {}
+        for claim_id, name, found in zip(claim_ids, names, self.store.all_of(calls, deadline), strict=True):
+            if found is not None:
+                rest = content_of(name, found.content_type).rest
+                claims[claim_id] = claim_rest(found.data if rest is None else rest)
+        return claims
 
 
 class Scan:
@@ -481,6 +492,26 @@ def stored(view: View, item: Item, sent: Sent) -> StoredMessage:
     )
 
 
+def last_words(view: View, claim_id: str) -> list[str] | None:
+    """The messages of which the claim alone says something that matters if they are still there.
+
+    None while it lives, or its claimer is choosing. It may be dropped if none of these messages is there.
+    """
+    claim = view.claims[claim_id]
+    if claim.choosing or claim.ends > view.now:
+        return None
+    words = []
+    for entry in claim.entries:
+        name = message_name(entry.id)
+        if name is None or view.lives_until(entry.id, name) <= view.now:
+            continue
+        latest_id = view.latest[entry.id][0]
+        said = next((each for each in view.claims[latest_id].entries if each.id == entry.id), None)
+        if said is None or latest_id == claim_id or merged(said, entry) != said:
+            words.append(entry.id)
+    return words
+
+
 def kept_until(expires: int) -> int:
     """The moment, in seconds, before which Swift does not remove what was posted to expire at that of microseconds."""
     return -(-expires // 1_000_000) + MARGIN
@@ -488,7 +519,4 @@ def kept_until(expires: int) -> int:
 
 def poster(item: Item) -> tuple[int, bytes]:
     """When a message was posted, in microseconds, and the digest of who posted it."""
-    content = unpack(item.row.content_type)
-    if content is None:
-        raise not_ours(item.row.name)
-    return message_head(content.head)
+    return message_head(content_of(item.row.name, item.row.content_type).head)

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Final
 
 from zaqar_core.contract import Record, RecordStore, Space, new_id
-from zaqar_swift.errors import begun, not_ours
+from zaqar_swift.errors import begun
 from zaqar_swift.names import Clock, record_name, space_prefix, to_us
-from zaqar_swift.packing import Content, RecordObject, pack_record, record_rest, unpack
+from zaqar_swift.packing import RecordObject, content_of, pack_record, record_rest
 from zaqar_swift.store import LONGEST_PAGE, Found, Row, Store
 
 _FIRST_PAGE: Final = 128
@@ -92,7 +92,7 @@ class SwiftRecords(RecordStore):
 
     def _read(self, rows: Sequence[Row], deadline: float) -> list[RecordObject | None]:
         """What is in the records listed; those too large for a listing are fetched."""
-        contents = {row.name: _content(row) for row in rows}
+        contents = {row.name: content_of(row.name, row.content_type) for row in rows}
         names = [name for name, content in contents.items() if content.rest is None]
         calls = [partial(self._store.get, self._container, name, deadline) for name in names]
         fetched = dict(zip(names, self._store.all_of(calls, deadline), strict=True))
@@ -111,7 +111,7 @@ class SwiftRecords(RecordStore):
         return None if found is None else self._object(name, found)
 
     def _object(self, name: str, found: Found) -> RecordObject | None:
-        content = _content(Row(name, found.content_type))
+        content = content_of(name, found.content_type)
         return self._unless_expired(record_rest(found.data if content.rest is None else content.rest))
 
     def _unless_expired(self, record: RecordObject) -> RecordObject | None:
@@ -128,10 +128,3 @@ class SwiftRecords(RecordStore):
             delete_at=delete_at,
             new=new,
         )
-
-
-def _content(row: Row) -> Content:
-    content = unpack(row.content_type)
-    if content is None:
-        raise not_ours(row.name)
-    return content

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from zaqar_core.errors import StorageUnavailable
 from zaqar_swift.names import CLAIMS, MESSAGES, message_name
 from zaqar_swift.packing import record_rest, unpack
-from zaqar_swift.queues import OVER_AFTER, Place, Queues
+from zaqar_swift.queues import OVER_AFTER, Place, Queues, last_words
 from zaqar_swift.store import LONGEST_PAGE, Row
 from zaqar_swift.turns import TURNS
 
@@ -134,10 +134,12 @@ def _expired(queues: Queues, place: Place, rows: list[Row], now: int, deadline: 
     if not whole:
         return
     for claim_id, claim in view.claims.items():
-        ended = max(claim.began + claim.ttl, claim.ends) < view.now - OVER_AFTER
         forgotten = claim.choosing and claim.began + _FORGOTTEN < view.now
-        spoken_of = any(view.latest[entry.id][0] == claim_id and entry.id in alive for entry in claim.entries)
-        if forgotten or (ended and not claim.choosing and not spoken_of):
+        ended = max(claim.began + claim.ttl, claim.ends) < view.now - OVER_AFTER
+        words = last_words(view, claim_id) if ended else None
+        # A listing may lack what is there.
+        spent = words is not None and alive.isdisjoint(words) and not queues.find(place, view, words, deadline)
+        if forgotten or spent:
             yield place.prefix + CLAIMS + claim_id
 
 

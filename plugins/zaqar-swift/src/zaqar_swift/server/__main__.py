@@ -37,12 +37,17 @@ def main() -> None:
     parser = _parser()
     options = parser.parse_args()
     _check(parser, options)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
+    with contextlib.ExitStack() as stack:
+
+        def end(*_: object) -> None:
+            stack.close()
+            os._exit(0)  # an exception would end any one of eventlet's threads, which have nothing to finish
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end)
         folder = options.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="zaqar-swift-"))
         _serve(parser, options, Path(folder).absolute())
-    os._exit(0)  # eventlet's threads have nothing to finish
+        end()
 
 
 def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace, folder: Path) -> None:

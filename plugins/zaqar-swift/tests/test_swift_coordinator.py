@@ -65,8 +65,8 @@ def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
     with ExitStack() as stack:
 
         def start(*settings: str) -> Server:
-            always = ("--appendonly", "yes", "--appendfsync", "no")
-            one = redis_server(tmp_path / new_id(), *always, *settings, highest=55_535)  # as nodes of clusters need
+            lasting = ("--appendonly", "yes", "--appendfsync", "no")
+            one = redis_server(tmp_path / new_id(), *lasting, *settings, highest=55_535)  # as nodes of clusters need
             stack.callback(one.kill)
             one.start()
             return one
@@ -170,7 +170,7 @@ def take_what_is_left(driver: SwiftDriver, queue: QueueKey, ids: list[str]) -> d
         assert time.monotonic() < deadline, "the messages of a claim that ended are not free again"
         made = claim(driver, queue)
         taken |= dict.fromkeys(ids_of(made), str(made.id))
-        time.sleep(0.05)
+        time.sleep(0.05)  # while claims of those that stopped run out
     return taken
 
 

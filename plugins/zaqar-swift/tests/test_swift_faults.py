@@ -250,7 +250,7 @@ def test_gc_without_time_for_all_goes_on_where_it_stopped(
     for each in queues_of.values():
         watching.messages.post(each, [EncodedMessage(b"1", 0.2)] * 2, client_id="c")
     monkeypatch.setattr(queues, "OVER_AFTER", 0)
-    time.sleep(0.3)
+    time.sleep(0.3)  # until all messages have expired
     slow_listings(driver, monkeypatch)
     assert swept(driver, 8) == 8
     assert sizes(watching, [watching._queues.place(each) for each in queues_of.values()]) == [0, 0, 0, 0]

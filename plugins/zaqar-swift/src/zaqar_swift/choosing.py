@@ -244,7 +244,8 @@ class Choice:
                 if asked or not long_ago or any(scan.seen_to < some_id or some_id in scan.seen for some_id in words):
                     continue
                 asked = True
-                with suppress(StorageError):  # a listing may lack what is there
+                # A listing may lack what is there, so each is asked for; a claim of which that fails stays.
+                with suppress(StorageError):
                     words = list(self._queues.find(place, view, words, deadline))
             if words == []:
                 spent.append(claim_id)

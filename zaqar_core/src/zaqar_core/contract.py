@@ -3,7 +3,8 @@
 A driver gets validated input only: names, projects and ids as ``str``, durations as ``float`` seconds, bodies as
 bytes that it stores and returns untouched. It answers with the values below; the facade turns them into the
 application's models. Where something is absent a driver answers None or False: it is the facade that raises.
-A driver object is shared by threads. It raises only errors of :mod:`zaqar_core.errors`.
+A driver object is shared by threads. It raises only errors of :mod:`zaqar_core.errors`. :mod:`zaqar_core.kit` has
+what every driver needs.
 """
 
 from __future__ import annotations
@@ -163,8 +164,14 @@ class ClaimController(ABC):
         """Take the oldest active messages, at most ``limit``, and hide them for ``ttl`` seconds.
 
         Each message's expiry becomes the later of what it was and the claim's end + ``grace``; its claim count
-        rises by one. With ``max_claim_count``, those of the messages taken whose count had reached it come back
-        in ``exhausted`` instead of ``messages``.
+        rises by one.
+
+        ``max_claim_count``: how many times a message may be claimed. Messages whose count had reached it are taken
+        too (they count towards ``limit``), and come back in ``exhausted`` instead of ``messages``. Where it is 2 or
+        more, a message whose count is ``max_claim_count - 1`` has one try left, and is taken alone: if messages
+        that are neither exhausted nor on their last try come before it, the claim ends with those; if not, the claim
+        takes it and ends. So a message that kills its consumer does not use up the last try of its neighbours. A
+        driver that reads the counts before it takes repeats them in the condition of the write.
         """
 
     @abstractmethod
@@ -184,8 +191,11 @@ class ClaimController(ABC):
     ) -> None:
         """Make all messages of the claim (or those named that it holds) active again, where they stood.
 
-        ``delay`` > 0 (needs ``DELAY``) makes them delayed, to become available that many seconds from now.
-        No such claim: nothing happens.
+        ``delay`` > 0 (needs ``DELAY``) makes them delayed, to become available that many seconds from now, in the
+        order in which they stood. No such claim: nothing happens.
+
+        Raises ``InvalidDuration``, and releases nothing, if one of them would expire before its delay is over: the
+        driver decides that by the clock that decides about expiry.
         """
 
 
@@ -239,6 +249,17 @@ class RecordStore(ABC):
     def count(self, space: Space, *, prefix: str = "") -> int:
         """How many records have a key that starts with ``prefix``."""
 
+    def delete_all(self, space: Space, *, prefix: str = "") -> int:
+        """Delete every record whose key starts with ``prefix``; how many those were.
+
+        It need not be atomic: an error may leave some of them deleted. Override it where many records can be deleted
+        in fewer round trips or transactions than one each.
+        """
+        deleted = 0
+        while page := self.scan(space, prefix=prefix, limit=1_000):
+            deleted += sum(self.delete(space, record.key) for record in page)
+        return deleted
+
 
 class Driver(ABC):
     """One open backend. The entry-point group ``zaqar_core.drivers`` names its class by URI scheme."""
@@ -262,8 +283,9 @@ class Driver(ABC):
         """Connect, check that the datastore is usable, prepare it where that is needed.
 
         One process may open the same URI several times, from several threads; each driver is closed on its own.
-        Every later call ends within ``timeout`` seconds. Raises ``InvalidUri``, ``InvalidOption``,
-        ``StorageUnavailable`` (within ``connect_timeout``) or ``IncompatibleStorage``.
+        It ends by ``kit.deadline(connect_timeout)``, and every later call by ``kit.deadline(timeout)``: name
+        resolution, all addresses of a name, waiting for a connection, retries and all round trips together. Raises
+        ``InvalidUri``, ``InvalidOption``, ``StorageUnavailable`` or ``IncompatibleStorage``.
         """
 
     @property

@@ -33,6 +33,7 @@ import pluggy
 from zaqar_core import validation
 from zaqar_core.encoding import shown
 from zaqar_core.errors import InvalidInput
+from zaqar_core.kit.deadline import time_limit
 
 if TYPE_CHECKING:
     from zaqar_core.context import Context
@@ -133,7 +134,7 @@ S = TypeVar("S", bound=_Observed)
 def observed(
     name: str, *, queue: str = "queue", count: Callable[[Any], int] | None = None
 ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
-    """Let observers see each call of a method of a controller (something with a ``_context``).
+    """Give each call of a controller's method one deadline, and let observers see it.
 
     ``queue``: what the method calls the queue's name, its first argument, if it has one. ``count``: makes the number of
     messages or items from what the method returns. What it calls itself, observed or not, is part of it.
@@ -147,6 +148,10 @@ def observed(
 
         @wraps(method)
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            with time_limit(self._context.timeout):
+                return watched(self, *args, **kwargs)
+
+        def watched(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
             if not _process.observers or getattr(_thread, "inside", False):
                 return method(self, *args, **kwargs)
             context = self._context

@@ -20,6 +20,7 @@ from zaqar_core.encoding import shown
 from zaqar_core.errors import InvalidInput, InvalidOption, StorageError, Unsupported
 from zaqar_core.flavors import Flavors
 from zaqar_core.handle import Queue
+from zaqar_core.kit.deadline import time_limit
 from zaqar_core.limits import Limits
 from zaqar_core.messages import Messages
 from zaqar_core.metadata import MetadataCache
@@ -53,8 +54,8 @@ def connect(
     ``control``: another URI for the control plane (queues and their metadata, pools, flavors, the catalogue);
     None: the same backend.
     ``project``: the tenant; ``client_id``: who posts (random unless given); every call may override both.
-    ``connect_timeout``, ``timeout``: seconds to open, and seconds in which every later call to the datastore ends. A
-    few operations need several calls: the first post to a queue, deleting a queue, moving dead letters, pools.
+    ``connect_timeout``, ``timeout``: seconds in which this call ends, and each later method of the ``Storage``,
+    however many calls to the datastore it needs.
     ``limits``: how large and long things may be. ``codecs``: what changes bodies, by name or object, in order.
     ``metadata_ttl``: for how many seconds queue metadata may be remembered; 0: not at all.
     ``options``: the driver's options, as if they stood in ``uri``.
@@ -74,21 +75,8 @@ def connect(
     data_uri = Uri.parse(uri, options)
     control_uri = data_uri if control is None or control == uri else Uri.parse(control)
 
-    def open_driver(address: Uri) -> Driver:
-        return load_driver(address.scheme).open(address, connect_timeout=connect_timeout, timeout=timeout)
-
-    try:
-        data = open_driver(data_uri)
-    except InvalidOption as error:
-        meant = _own_argument(options, error)
-        if meant is None:
-            raise
-        raise InvalidOption(f"{error}; or was {meant!r} meant, an argument of connect?") from error
-    try:
-        control_driver = data if control_uri == data_uri else open_driver(control_uri)
-    except BaseException:
-        data.close()
-        raise
+    with time_limit(connect_timeout):
+        data, control_driver = _open_both(data_uri, control_uri, options, connect_timeout, timeout)
     try:
         return Storage(
             data,
@@ -104,6 +92,28 @@ def connect(
         )
     except BaseException:
         control_driver.close()
+        data.close()
+        raise
+
+
+def _open_both(
+    data_uri: Uri, control_uri: Uri, options: Mapping[str, object], connect_timeout: float, timeout: float
+) -> tuple[Driver, Driver]:
+    """The drivers of both planes: the same one where both have one URI."""
+
+    def open_driver(address: Uri) -> Driver:
+        return load_driver(address.scheme).open(address, connect_timeout=connect_timeout, timeout=timeout)
+
+    try:
+        data = open_driver(data_uri)
+    except InvalidOption as error:
+        meant = _own_argument(options, error)
+        if meant is None:
+            raise
+        raise InvalidOption(f"{error}; did you mean the connect() argument {meant}=...?") from error
+    try:
+        return data, data if control_uri == data_uri else open_driver(control_uri)
+    except BaseException:
         data.close()
         raise
 

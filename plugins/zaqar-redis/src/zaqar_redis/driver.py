@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import ClassVar, Final, Self
 
+from zaqar_core import kit
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
 from zaqar_core.errors import IncompatibleStorage
@@ -65,7 +65,7 @@ class RedisDriver(Driver):
 
     @classmethod
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
-        deadline = time.monotonic() + connect_timeout
+        deadline = kit.deadline(connect_timeout)
         options = options_of(uri)
         server = Server(connect.topology(uri, options), timeout=timeout)
         try:

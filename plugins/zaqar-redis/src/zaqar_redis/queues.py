@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 from typing import Any, Final
 
+from zaqar_core import kit
 from zaqar_core.contract import QueueKey
 from zaqar_redis.scripts import Script
 from zaqar_redis.server import Server
@@ -25,7 +25,7 @@ class Queues:
 
     def deadline(self) -> float:
         """The moment, by ``time.monotonic()``, at which an operation that begins now must have ended."""
-        return time.monotonic() + self.timeout
+        return kit.deadline(self.timeout)
 
     def run(self, script: Script, queue: QueueKey, *arguments: Any, deadline: float | None = None) -> Any:
         """What the script answers for this queue."""

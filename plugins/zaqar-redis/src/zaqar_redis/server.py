@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import redis.exceptions as theirs
 
+from zaqar_core import kit
 from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from zaqar_redis.connections import Connections
 from zaqar_redis.errors import NotConnected, NotThisServer, TryAgain
@@ -30,7 +31,7 @@ class Server:
 
     def deadline(self) -> float:
         """The moment, by ``time.monotonic()``, at which an operation that begins now must have ended."""
-        return time.monotonic() + self.timeout
+        return kit.deadline(self.timeout)
 
     def primaries(self, deadline: float) -> Sequence[Connections]:
         """Of each server that holds keys, for ``command``."""

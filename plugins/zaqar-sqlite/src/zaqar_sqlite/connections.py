@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
+from zaqar_core import kit
 from zaqar_core.errors import StorageClosed, StorageUnavailable
 from zaqar_sqlite.errors import Busy, translated
 from zaqar_sqlite.options import Options
@@ -52,7 +53,7 @@ class Database:
 
     def deadline(self) -> float:
         """The moment, by ``time.monotonic()``, at which an operation that begins now must have ended."""
-        return time.monotonic() + self.timeout
+        return kit.deadline(self.timeout)
 
     def read(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """What ``work`` returns, which sees the database as it was at one instant. May call it more than once."""

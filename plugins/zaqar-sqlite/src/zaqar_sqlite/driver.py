@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
+from zaqar_core import kit
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
 from zaqar_core.errors import BrokenDriver, StorageUnavailable
@@ -71,7 +71,7 @@ class SqliteDriver(Driver):
             )
         options = options_of(uri)
         path = path_of(uri)
-        deadline = time.monotonic() + connect_timeout
+        deadline = kit.deadline(connect_timeout)
         with no_fork():
             if not open_here(path):
                 schema.refuse_foreign(path)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
+from zaqar_core import kit
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
 from zaqar_core.errors import IncompatibleStorage
@@ -79,7 +80,7 @@ class SwiftDriver(Driver):
 
     @classmethod
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
-        deadline = time.monotonic() + connect_timeout
+        deadline = kit.deadline(connect_timeout)
         options = options_of(uri)
         coordinator = Coordinator(options.coordinator, options.prefix) if options.coordinator else None
         store = Store(Access(uri, options), connections=options.connections, timeout=timeout)

@@ -17,6 +17,7 @@ import requests
 import swiftclient.client as swift
 from swiftclient.exceptions import ClientException
 
+from zaqar_core import kit
 from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageError, StorageUnavailable
 from zaqar_swift.access import Access, Grant
 from zaqar_swift.errors import BROKEN, Exists, NotThere, TokenRefused, TryAgain, broken, newer_there, refused
@@ -72,7 +73,7 @@ class Store:
 
     def deadline(self) -> float:
         """The moment at which an operation that begins now must have ended."""
-        return time.monotonic() + self.timeout
+        return kit.deadline(self.timeout)
 
     def page(
         self,

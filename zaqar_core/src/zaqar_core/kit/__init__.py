@@ -1,0 +1,10 @@
+"""For driver authors: what every driver needs and none should have to write again.
+
+``deadline``, ``remaining``, ``time_limit``: how much time the call under way has left.
+``Slots``: mutual exclusion that an exception at any bytecode cannot break.
+"""
+
+from zaqar_core.kit.deadline import deadline, remaining, time_limit
+from zaqar_core.kit.slots import Slot, Slots
+
+__all__ = ["Slot", "Slots", "deadline", "remaining", "time_limit"]

@@ -1,0 +1,128 @@
+"""A semaphore that repairs itself: an exception at any bytecode (from a signal handler, say) loses no slot.
+
+``threading``'s own primitives cannot promise that: an exception that arrives between ``acquire`` and ``try``, or inside
+``Condition.wait``, leaves them taken for the rest of the process. Here a slot belongs to the frame that took it. A
+frame that has ended without giving its slot back has lost it, and the next taker inherits it.
+
+Every step that matters is one call into C, so that it has happened or not: ``dict.setdefault`` and ``dict.pop``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from types import FrameType
+
+from zaqar_core.errors import StorageUnavailable
+
+_POLL = 0.02
+"""Seconds between two looks at the slots; being woken is only faster."""
+
+
+class Slots:
+    """At most ``limit`` frames hold a slot at a time.
+
+    Take and give back in one function, with nothing in between but ``try``::
+
+        slot = slots.take(deadline)
+        try:
+            ...
+        finally:
+            slot.give_back()
+
+    After a fork, give the child new ``Slots``: the threads that held the old ones are not there any more.
+    """
+
+    def __init__(self, limit: int, what: str) -> None:
+        """``what`` names the resource in errors: "the write lock of the file"."""
+        self._limit = limit
+        self._what = what
+        self._held: dict[int, Slot] = {}
+        self._given_back: SimpleQueue[None] = SimpleQueue()
+
+    def take(self, deadline: float) -> Slot:
+        """A slot for the calling frame, by ``deadline`` of ``time.monotonic()``.
+
+        Raises ``StorageUnavailable``: at once where only the calls that this one interrupted could give one back (a
+        signal handler or finalizer that uses the storage in the middle of a call), else at the deadline.
+        """
+        mine = Slot(self, sys._getframe(1))
+        while not self._try(mine):
+            if self._is_reentrant(mine.frame):
+                raise StorageUnavailable(
+                    f"{self._what} belongs to a call that this one interrupted (from a signal handler or finalizer); "
+                    "nothing was done: set a flag there, and use the storage after the call has returned"
+                )
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise StorageUnavailable(f"{self._what} was in use until the timeout; nothing was done: try again")
+            with suppress(Empty):
+                self._given_back.get(timeout=min(left, _POLL))
+        return mine
+
+    def _try(self, mine: Slot) -> bool:
+        for number in range(self._limit):
+            mine.number = number
+            holder = self._held.setdefault(number, mine)
+            if holder is mine:
+                return True
+        for number in range(self._limit):
+            mine.number = number
+            holder = self._held.setdefault(number, mine)
+            if holder is mine or self._inherit(holder.last_heir(), mine):
+                return True
+        return False
+
+    def _inherit(self, holder: Slot, mine: Slot) -> bool:
+        """Whether the holder has lost its slot, and this caller, of all that found it so, gets it."""
+        if not holder.is_lost() or holder.heirs.setdefault(0, mine) is not mine:
+            return False
+        self._held[mine.number] = mine
+        return True
+
+    def _is_reentrant(self, caller: FrameType) -> bool:
+        holders = {id(holder.last_heir().frame) for holder in list(self._held.values())}
+        frame: FrameType | None = caller.f_back
+        while frame is not None and holders:
+            holders.discard(id(frame))
+            frame = frame.f_back
+        return not holders
+
+    def _give_back(self, slot: Slot) -> None:
+        self._held.pop(slot.number)
+        if self._given_back.empty():
+            self._given_back.put(None)
+
+
+class Slot:
+    """One of the ``Slots``, held by the frame that took it."""
+
+    __slots__ = ("_slots", "frame", "heirs", "number")
+
+    def __init__(self, slots: Slots, frame: FrameType) -> None:
+        self._slots = slots
+        self.frame = frame
+        self.number = -1
+        self.heirs: dict[int, Slot] = {}
+        """Who inherited it after its frame had lost it: one at most."""
+
+    def give_back(self) -> None:
+        """Let the next caller have it. Call it once, in the frame that took it."""
+        self._slots._give_back(self)
+
+    def last_heir(self) -> Slot:
+        """The one that holds it now."""
+        slot = self
+        while slot.heirs:
+            slot = slot.heirs[0]
+        return slot
+
+    def is_lost(self) -> bool:
+        """Whether its frame has ended."""
+        try:
+            self.frame.clear()  # which a frame that still runs refuses, and which does no harm to one that has ended
+        except RuntimeError:
+            return False
+        return True

@@ -1,0 +1,137 @@
+"""Slots: at most so many holders, whatever exception arrives between whichever bytecodes."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from zaqar_conformance.bytecodes import Interruption, interrupt
+from zaqar_core.errors import StorageUnavailable
+from zaqar_core.kit import Slots
+
+_SOON = 0.5
+
+
+def _use(slots: Slots, seconds: float = _SOON) -> None:
+    slot = slots.take(time.monotonic() + seconds)
+    try:
+        pass
+    finally:
+        slot.give_back()
+
+
+def test_an_exception_at_any_bytecode_loses_no_slot() -> None:
+    slots, at, kept = Slots(1, "the lock"), 1, []
+
+    def interrupted() -> bool:
+        try:
+            return interrupt(lambda: _use(slots), at)
+        except Interruption as error:
+            kept.append(error)  # and with it the frame that took the slot
+            raise
+
+    while interrupted():
+        _use(slots, seconds=0.0)
+        at += 1
+    assert at > 50
+
+
+def test_a_slot_stays_with_a_frame_that_still_runs() -> None:
+    slots = Slots(1, "the lock")
+    taken, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        slot = slots.take(time.monotonic() + _SOON)
+        try:
+            taken.set()
+            done.wait(30)
+        finally:
+            slot.give_back()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert taken.wait(30)
+        with pytest.raises(StorageUnavailable, match="the lock was in use until the timeout"):
+            _use(slots, seconds=0.1)
+    finally:
+        done.set()
+        thread.join()
+    _use(slots, seconds=0.0)
+
+
+def test_a_reentrant_taker_is_told_without_waiting() -> None:
+    slots = Slots(1, "the lock")
+    slot = slots.take(time.monotonic() + _SOON)
+    try:
+        with pytest.raises(StorageUnavailable, match="a call that this one interrupted"):
+            _use(slots, seconds=3600)
+    finally:
+        slot.give_back()
+
+
+def test_a_reentrant_taker_gets_another_slot() -> None:
+    slots = Slots(2, "the connections")
+    slot = slots.take(time.monotonic() + _SOON)
+    try:
+        _use(slots, seconds=0.0)
+    finally:
+        slot.give_back()
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_never_more_holders_than_slots(limit: int) -> None:
+    slots = Slots(limit, "the lock")
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for number in range(500):
+            slot = slots.take(time.monotonic() + 60)
+            try:
+                inside.append(number)
+                if number % 50 == 0:
+                    time.sleep(0)  # lets another thread in, if that is possible
+                most.append(len(inside))
+                inside.pop()
+            finally:
+                slot.give_back()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 4000
+    assert max(most) <= limit
+
+
+def test_one_of_many_takers_inherits_a_lost_slot() -> None:
+    slots = Slots(1, "the lock")
+    for _ in range(50):
+        _lose(slots)
+        holders: list[int] = []
+        most: list[int] = []
+
+        def work(holders: list[int] = holders, most: list[int] = most) -> None:
+            slot = slots.take(time.monotonic() + 60)
+            try:
+                holders.append(1)
+                time.sleep(0)
+                most.append(len(holders))
+                holders.pop()
+            finally:
+                slot.give_back()
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert most == [1, 1, 1, 1]
+
+
+def _lose(slots: Slots) -> None:
+    slots.take(time.monotonic() + _SOON)

@@ -278,3 +278,28 @@ def test_json_for_an_encoding_that_lacks_letters(monkeypatch: pytest.MonkeyPatch
         output.done("日本", {"a": "日"})
         output.flush()
     assert raw.getvalue() == b'{"a": "\\u65e5"}\n\\u65e5\\u672c\n'
+
+
+def test_nothing_that_a_server_or_a_plugin_says_steers_the_terminal(
+    zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the error's line, in the traceback of --debug, in what is logged, and in the health of a backend."""
+    hostile = "\x1b]0;owned\x07 \x9b2J \x7f \u202e \udc9b \r"
+
+    def fails(*_: object, **__: object) -> None:
+        logging.getLogger("third.party").error("it says %s", hostile)
+        raise errors.StorageUnavailable(f"it says {hostile}") from ConnectionError(hostile)
+
+    def steers(text: str) -> set[str]:
+        return {char for char in text if not char.isprintable() and char != "\n"}
+
+    monkeypatch.setattr(Storage, "gc", fails)
+    for options in ([], ["--debug"]):
+        shown = zaqar(*options, "gc")
+        assert "\\u001b]0;owned\\u0007 \\u009b2J \\u007f \\u202e \\udc9b \\r" in shown.err
+        assert steers(shown.err) == set()
+    monkeypatch.setattr(Storage, "health", lambda _: {"data": {hostile: hostile}, "control": {}})
+    assert steers(zaqar("ping").out) == set()
+    assert json.loads(zaqar("--json", "ping").out)["health"]["data"] == {hostile: hostile}
+    assert steers(zaqar("--json", "ping").out) == set()
+    assert steers(zaqar(f"--{hostile}").err) == set()

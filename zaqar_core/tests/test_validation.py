@@ -280,3 +280,14 @@ def test_a_batch_is_any_collection_but_texts_and_mappings() -> None:
     for bad in ("text", b"bytes", {"a": 1}, None, 5):
         rule = f"messages is a {type(bad).__name__}; pass a list of NewMessage"
         refused(InvalidInput, rule, validation.batch, bad)
+
+
+# --- flags ------------------------------------------------------------------------------------------
+
+
+def test_a_flag_is_true_or_false_and_nothing_that_counts_as_one() -> None:
+    assert validation.flag(True, "echo") is True
+    assert validation.flag(False, "echo") is False
+    for bad in (None, 0, 1, "no", "", (), 1.0):
+        rule = f"echo is {bad!r}, of type {type(bad).__name__}; pass True or False"
+        refused(InvalidInput, rule, lambda value: validation.flag(value, "echo"), bad)

@@ -76,6 +76,13 @@ def duration(value: object, what: str, minimum: float, maximum: float) -> float:
     return float(value)
 
 
+def flag(value: object, what: str) -> bool:
+    """True or False; nothing else, however it counts in an ``if``: ``"no"`` would be true."""
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{what} is {shown(value)}, of type {type(value).__name__}; pass True or False")
+    return value
+
+
 def limit(value: object, maximum: int) -> int:
     """A whole number from 1 to ``maximum``."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:

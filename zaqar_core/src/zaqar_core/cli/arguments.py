@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from zaqar_core.cli.exits import Exit, exit_table
 from zaqar_core.cli.lines import read_json
 from zaqar_core.cli.session import Session
+from zaqar_core.terminal import printable
 
 Run = Callable[[Session], int]
 
@@ -27,7 +28,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""
         shown = _USER.sub("//***@", message).replace(_MARK, "")
-        self.exit(Exit.USAGE, f"zaqar: error: {' '.join(shown.split())}; see {self.prog} --help\n")
+        said = printable(" ".join(shown.split()))
+        self.exit(Exit.USAGE, f"zaqar: error: {said}; see {self.prog} --help\n")
 
 
 class Commands:

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from zaqar_core.cli.exits import CommandError, Exit
-from zaqar_core.cli.text import Column, clean, compact, fields, table
+from zaqar_core.cli.text import Column, compact, fields, table
+from zaqar_core.terminal import printable, printable_lines
 
 _PATIENCE = 1.0  # seconds before work is long
 _TICK = 0.2  # seconds between two signs of progress
@@ -69,7 +70,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """A line for people, as a result."""
-        self._lines([clean(text)])
+        self._lines([text])
 
     def documents(self, items: Iterable[Item]) -> None:
         """Lines of JSON, sent off at once; nothing for people."""
@@ -80,7 +81,7 @@ class Output:
 
     def usage(self, text: str) -> Exit:
         """The help, for who gave no command."""
-        self._err.write(text)
+        self._err.write(printable_lines(text))
         return Exit.USAGE
 
     def note(self, text: str) -> None:
@@ -106,7 +107,7 @@ class Output:
     def traceback(self, error: BaseException | None) -> None:
         """Where an error came from."""
         self._clear()
-        self._err.write("".join(traceback.format_exception(error)))
+        self._err.write(printable_lines("".join(traceback.format_exception(error))))
 
     def confirm(self, question: Callable[[], str], *, yes: bool) -> None:
         """Ask before something is lost. Raises ``CommandError`` unless the answer is yes."""
@@ -114,7 +115,7 @@ class Output:
             return
         if not (sys.stdin and sys.stdin.isatty() and self._err.isatty()):
             raise CommandError("there is no terminal to ask at: pass --yes", Exit.USAGE)
-        self._err.write(f"{clean(question())} [y/N] ")
+        self._err.write(f"{printable(question())} [y/N] ")
         self._err.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CommandError("the answer was no: nothing was done", Exit.REFUSED)
@@ -124,9 +125,10 @@ class Output:
         now = time.monotonic()
         if self._err.isatty() and now - self._began >= _PATIENCE and now - self._told >= _TICK:
             self._told = now
-            self._err.write(f"\r{text.ljust(len(self._progress))}")
+            shown = printable(text)
+            self._err.write(f"\r{shown.ljust(len(self._progress))}")
             self._err.flush()
-            self._progress = text
+            self._progress = shown
 
     def flush(self) -> None:
         """Send off what was written. Raises ``BrokenPipeError``."""
@@ -145,12 +147,12 @@ class Output:
 
     def _lines(self, lines: Iterable[str]) -> None:
         self._clear()
-        self._out.write("".join(f"{line}\n" for line in lines))
+        self._out.write("".join(f"{printable(line)}\n" for line in lines))
 
     def _tell(self, text: str) -> None:
         self._clear()
         with suppress(BrokenPipeError):
-            self._err.write(f"{clean(text)}\n")
+            self._err.write(f"{printable(text)}\n")
             self._err.flush()
 
     def _clear(self) -> None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from zaqar_core.capabilities import Capability
+from zaqar_core.terminal import printable
 
-_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _MARKS = frozenset({"Mn", "Me"})
 _GAP = "  "
 _NARROWEST = 20
@@ -34,24 +33,17 @@ class Column:
         value = item.get(self.key)
         if value is None:
             return "-"
-        return clean(self.write(value) if self.write else str(value))
+        return printable(self.write(value) if self.write else str(value))
 
     @property
     def heading(self) -> str:
-        """What stands above the column."""
-        return (self.title or self.key.replace("_", " ")).upper()
-
-
-def clean(text: str) -> str:
-    r"""The text with all that would steer a terminal (or is invisible) written as JSON does: ``\n``, ``\u001b``."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escaped(char) if unicodedata.category(char) in _UNSAFE else char for char in text)
+        """What stands above the column, safe to show."""
+        return printable(self.title or self.key.replace("_", " ")).upper()
 
 
 def compact(value: object, *, ascii_only: bool = False) -> str:
     """Any JSON value in one line, safe to show and still JSON."""
-    return clean(json.dumps(value, ensure_ascii=ascii_only))
+    return printable(json.dumps(value, ensure_ascii=ascii_only))
 
 
 def seconds(value: float) -> str:
@@ -128,11 +120,6 @@ def _line(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) 
         padding = " " * (room - width(shown))
         cells.append(padding + shown if column.right else shown + padding)
     return _GAP.join(cells).rstrip(" ")
-
-
-def _escaped(char: str) -> str:
-    units = char.encode("utf-16-be", "surrogatepass")
-    return _SHORT.get(char) or "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _width(char: str) -> int:

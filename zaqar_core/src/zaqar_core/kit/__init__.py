@@ -2,9 +2,11 @@
 
 ``deadline``, ``remaining``, ``time_limit``: how much time the call under way has left.
 ``Slots``: mutual exclusion that an exception at any bytecode cannot break.
+``resolve``: a module that looks host names up, and connects to them, by a deadline.
 """
 
+from zaqar_core.kit import resolve
 from zaqar_core.kit.deadline import deadline, remaining, time_limit
 from zaqar_core.kit.slots import Slot, Slots
 
-__all__ = ["Slot", "Slots", "deadline", "remaining", "time_limit"]
+__all__ = ["Slot", "Slots", "deadline", "remaining", "resolve", "time_limit"]

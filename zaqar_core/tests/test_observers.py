@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from zaqar_conformance.bytecodes import interrupt
 from zaqar_core import NewMessage, Storage, connect, observers
 from zaqar_core.contract import new_id
 from zaqar_core.errors import (
@@ -405,7 +406,7 @@ def test_an_observer_s_failures_are_told_again_with_their_number_after_a_while(
     for _ in range(3):
         storage.messages.stats("q")
     assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == ["first", "second"]
-    for observer in observers._process.observers:
+    for observer in observers._process.observers():
         monkeypatch.setattr(observer, "_silent_until", 0.0)
     storage.messages.stats("q")
     assert [record.message.partition(" time(s)")[0][-1:] for record in caplog.records] == ["1", "1", "6", "6"]
@@ -512,7 +513,7 @@ def test_what_is_no_observer_is_wrong_input(observer: object, said: str) -> None
     with pytest.raises(InvalidInput, match="is no observer") as raised:
         register(observer)
     assert said in str(raised.value)
-    assert observers._process.observers == ()
+    assert observers._process.observers() == ()
 
 
 def test_the_hooks_say_what_there_is_to_implement() -> None:
@@ -631,17 +632,42 @@ def test_an_observer_that_connects_while_it_is_loaded_is_loaded_all_the_same(ins
     assert sys.modules["observer_module"].seen == [("class", "started"), ("class", 1)]
 
 
+def test_an_exception_at_any_bytecode_leaves_no_thread_unobserved(storage: Storage, recorder: Recorder) -> None:
+    """Raised by a signal handler, say: the next operation is seen, and does not count as a part of that one."""
+    at = 1
+    while interrupt(storage.is_alive, at):
+        recorder.finished.clear()
+        assert storage.is_alive()
+        assert recorder.names() == ["storage.is_alive"], at
+        at += 1
+    assert at > 100
+
+
+def test_an_exception_at_any_bytecode_of_loading_lets_the_next_connect_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = observers._Observer(Recorder(), "one")
+    monkeypatch.setattr(observers, "_load_installed", lambda: (one,))  # the rest is importlib's, and takes minutes
+    at, interrupted = 1, True
+    while interrupted:
+        observers._process.loaded, observers._process.installed = False, ()
+        interrupted = interrupt(observers.load, at)
+        observers.load()
+        assert observers._process.observers() == (one,), at
+        at += 1
+    assert at > 50
+
+
 FORKED = """
-import os, threading, warnings
+import os, threading, time, warnings
 from zaqar_core import connect, observers
 
 warnings.simplefilter("ignore")
 held, done = threading.Event(), threading.Event()
 
 def hold():
-    with observers._process.lock:
-        held.set()
-        done.wait()
+    slot = observers._process.loading.take(time.monotonic() + 60)
+    held.set()
+    done.wait()
+    slot.give_back()
 
 if __name__ == "__main__":
     holder = threading.Thread(target=hold)

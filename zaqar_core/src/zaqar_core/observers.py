@@ -19,6 +19,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,17 +27,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from importlib.metadata import EntryPoint, entry_points
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pluggy
 
 from zaqar_core import validation
 from zaqar_core.encoding import shown
-from zaqar_core.errors import InvalidInput
+from zaqar_core.errors import InvalidInput, StorageUnavailable
 from zaqar_core.kit.deadline import time_limit
+from zaqar_core.kit.frames import is_on_stack
+from zaqar_core.kit.slots import Slots
 
 if TYPE_CHECKING:
     from zaqar_core.context import Context
+    from zaqar_core.contract import QueueKey
 
 GROUP = "zaqar_core.observers"
 """The entry-point group in which a distribution offers an observer."""
@@ -47,6 +52,7 @@ hookimpl = pluggy.HookimplMarker("zaqar_core")
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds between two reports of one observer
+_LONGEST_LOADING = 60.0  # seconds for which ``connect`` waits for another thread that loads them
 _CONTROL = frozenset({"queues", "pools", "flavors", "catalogue"})  # the controllers of the control plane
 
 P = ParamSpec("P")
@@ -57,7 +63,8 @@ R = TypeVar("R")
 class ObservedOperation:
     """One call of a ``Storage``. Both hooks get the same object, which equals no other: a key to keep things under.
 
-    ``name``: controller and method, such as ``messages.post``.
+    ``name``: controller and method, such as ``messages.post``; or ``dead_letters.move``, for the dead letters that a
+    ``claims.create`` on ``queue`` moved on its way. That is seen by itself, because its failure is not the caller's.
     ``scheme``: that of the backend's URI; for queues and other records that of the control plane.
     ``project``: the tenant; ``queue``: the queue's name. None where the operation has none, or what was given is none.
     """
@@ -73,7 +80,8 @@ class Hooks:
 
     They are called in the caller's thread: what takes long in them makes every operation longer. No body, header,
     client id or URI is among what they get. Do not keep an ``error``: its traceback holds what the caller held.
-    What is called inside of an operation, by it or by an observer, is part of it and not seen by itself.
+    What is called inside of an operation, by it or by an observer, is part of it and not seen by itself, but for
+    ``dead_letters.move``.
     """
 
     @hookspec
@@ -100,28 +108,32 @@ def register(observer: object, name: str | None = None) -> None:
         added = _Observer(observer, name or str(getattr(observer, "__name__", type(observer).__name__)))
     except Exception as error:
         raise InvalidInput(f"{shown(observer)} is no observer: {error}; see zaqar_core.observers.Hooks") from error
-    with _process.lock:
-        _process.observers = (*_process.observers, added)
+    _process.registered.append(added)
 
 
 def unregister(observer: object) -> None:
-    """Take an observer away that was registered; one that was not is no error."""
-    with _process.lock:
-        _process.observers = tuple(one for one in _process.observers if one.observer is not observer)
+    """Take an observer away; one that is not there is no error."""
+    for one in _process.observers():
+        if one.observer is observer:
+            with suppress(ValueError):
+                _process.registered.remove(one)
+    _process.installed = tuple(one for one in _process.installed if one.observer is not observer)
 
 
 def load() -> None:
     """Load the observers that are installed; does nothing the second time."""
-    with _process.lock:
-        if _process.loaded:
-            return
-        _process.loaded = True  # before, because an observer may itself connect
-        found: dict[tuple[str, str, str], EntryPoint] = {}
-        for entry in entry_points(group=GROUP):
-            owner = entry.dist.name if entry.dist else entry.module.partition(".")[0]
-            found[entry.name, owner, entry.value] = entry
-        loaded = [_load(entry, f"{name} ({owner})") for (name, owner, _), entry in sorted(found.items())]
-        _process.observers = (*(one for one in loaded if one is not None), *_process.observers)
+    if _process.loaded:
+        return
+    try:
+        slot = _process.loading.take(time.monotonic() + _LONGEST_LOADING)
+    except StorageUnavailable:  # an observer connects while it is loaded, or does not get loaded
+        return
+    try:
+        if not _process.loaded:
+            _process.installed = _load_installed()
+            _process.loaded = True
+    finally:
+        slot.give_back()
 
 
 class _Observed(Protocol):
@@ -148,22 +160,27 @@ def observed(
 
         @wraps(method)
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            with time_limit(self._context.timeout):
-                return watched(self, *args, **kwargs)
-
-        def watched(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            if not _process.observers or getattr(_thread, "inside", False):
-                return method(self, *args, **kwargs)
             context = self._context
-            project = _project(context, kwargs.get("project")) if has_project else None
-            queue_name = _queue(args[0] if args else kwargs.get(queue)) if has_queue else None
-            scheme = context.control_scheme if of_control else context.scheme
-            operation = ObservedOperation(name, scheme, project, queue_name)
-            return _observe(_process.observers, operation, count, lambda: method(self, *args, **kwargs))
+            with time_limit(context.timeout):
+                if not (_process.installed or _process.registered) or _is_inside():
+                    return method(self, *args, **kwargs)
+                project = _project(context, kwargs.get("project")) if has_project else None
+                queue_name = _queue(args[0] if args else kwargs.get(queue)) if has_queue else None
+                scheme = context.control_scheme if of_control else context.scheme
+                operation = ObservedOperation(name, scheme, project, queue_name)
+                return _observe(operation, count, lambda: method(self, *args, **kwargs))
 
         return call
 
     return decorate
+
+
+def observe_move(context: Context, queue: QueueKey, move: Callable[[], int]) -> int:
+    """Let observers see the moving of dead letters, which returns how many it moved."""
+    if not (_process.installed or _process.registered):
+        return move()
+    operation = ObservedOperation("dead_letters.move", context.scheme, queue.project, queue.name)
+    return _observe(operation, int, move)
 
 
 class _Observer:
@@ -213,22 +230,45 @@ class _Observer:
 
 
 class _Process:
-    """What this process has."""
+    """What this process has. There is no lock: each change is one call into C, which cannot be cut in half."""
 
     def __init__(self) -> None:
-        self.observers: tuple[_Observer, ...] = ()
+        self.installed: tuple[_Observer, ...] = ()
+        self.registered: list[_Observer] = []
         self.loaded = False
-        self.renew_lock()
+        self.renew()
 
-    def renew_lock(self) -> None:
-        self.lock = threading.RLock()
+    def renew(self) -> None:
+        self.loading = Slots(1, "the loading of observers")
+
+    def observers(self) -> tuple[_Observer, ...]:
+        return (*self.installed, *self.registered)
+
+
+class _Thread(threading.local):
+    inside: FrameType | None = None
+    """The frame that observes the operation which this thread is in; one that has ended is of no operation."""
 
 
 _process = _Process()
-_thread = threading.local()  # inside: whether this thread is inside of an operation that is observed
+_thread = _Thread()
 
 if hasattr(os, "register_at_fork"):  # a child must not wait for a thread that only its parent has
-    os.register_at_fork(after_in_child=_process.renew_lock)
+    os.register_at_fork(after_in_child=_process.renew)
+
+
+def _is_inside() -> bool:
+    frame = _thread.inside
+    return frame is not None and is_on_stack(frame)
+
+
+def _load_installed() -> tuple[_Observer, ...]:
+    found: dict[tuple[str, str, str], EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        owner = entry.dist.name if entry.dist else entry.module.partition(".")[0]
+        found[entry.name, owner, entry.value] = entry
+    loaded = [_load(entry, f"{name} ({owner})") for (name, owner, _), entry in sorted(found.items())]
+    return tuple(one for one in loaded if one is not None)
 
 
 def _load(entry: EntryPoint, name: str) -> _Observer | None:
@@ -261,16 +301,13 @@ def _queue(given: object) -> str | None:
         return None
 
 
-def _observe(
-    observers: tuple[_Observer, ...],
-    operation: ObservedOperation,
-    count: Callable[[Any], int] | None,
-    call: Callable[[], R],
-) -> R:
+def _observe(operation: ObservedOperation, count: Callable[[Any], int] | None, call: Callable[[], R]) -> R:
+    observers = _process.observers()
+    around = _thread.inside if _is_inside() else None
     error: BaseException | None = None
     number: int | None = None
     try:
-        _thread.inside = True
+        _thread.inside = sys._getframe()
         began = time.perf_counter()
         try:
             for observer in observers:
@@ -290,5 +327,5 @@ def _observe(
             raise error
         return result
     finally:
-        _thread.inside = False
+        _thread.inside = around
         del error  # or it would hold itself, by its traceback and this frame

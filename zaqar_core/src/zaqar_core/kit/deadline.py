@@ -8,6 +8,8 @@ import time
 from types import FrameType, TracebackType
 from typing import NamedTuple
 
+from zaqar_core.kit.frames import is_on_stack
+
 
 class _Limit(NamedTuple):
     moment: float
@@ -31,7 +33,7 @@ def deadline(timeout: float) -> float:
     """
     limit = _thread.limit
     now = time.monotonic()
-    if limit is None or (limit.moment <= now and not _is_on_stack(limit.frame)):
+    if limit is None or (limit.moment <= now and not is_on_stack(limit.frame)):
         return now + timeout
     return limit.moment
 
@@ -42,7 +44,7 @@ def remaining(timeout: float) -> float:
 
 
 class time_limit:  # noqa: N801 - it reads like a function, and a class costs less than a generator
-    """Give the calls made in this ``with`` block one deadline, ``seconds`` from now, in place of any that is set."""
+    """Give the calls made in this ``with`` block one deadline: ``seconds`` from now, or that of the call around it."""
 
     __slots__ = ("_before", "_seconds")
 
@@ -52,20 +54,13 @@ class time_limit:  # noqa: N801 - it reads like a function, and a class costs le
     def __enter__(self) -> None:
         before = _thread.limit
         # An exception between two bytecodes can leave one behind that is nobody's any more.
-        self._before = before if before is not None and _is_on_stack(before.frame) else None
-        _thread.limit = _Limit(time.monotonic() + self._seconds, sys._getframe(1))
+        self._before = before if before is not None and is_on_stack(before.frame) else None
+        moment = time.monotonic() + self._seconds
+        if self._before is not None and self._before.moment < moment:
+            moment = self._before.moment  # a method that calls others does not get their time as well
+        _thread.limit = _Limit(moment, sys._getframe(1))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _thread.limit = self._before
-
-
-def _is_on_stack(wanted: FrameType) -> bool:
-    """Whether this thread is still inside of that frame."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame is wanted:
-            return True
-        frame = frame.f_back
-    return False

@@ -12,6 +12,7 @@ from zaqar_conformance.checks._support import (
     elapse,
     ids_of,
     listed,
+    paced,
     post,
     see_fetched,
     see_listed,
@@ -20,7 +21,7 @@ from zaqar_conformance.checks._support import (
     turns,
 )
 from zaqar_conformance.env import Env
-from zaqar_core.errors import ClaimDoesNotExist, ClaimDoesNotMatch
+from zaqar_core.errors import ClaimDoesNotExist, ClaimDoesNotMatch, InvalidDuration
 
 # --- release ------------------------------------------------------------------------------------------
 
@@ -186,6 +187,130 @@ def a_delayed_release_moves_messages_in_their_order(env: Env) -> None:
     see_listed(env, queue, order, "CLM-012", what)
     taken = ids_of(env.storage.claims.create(queue, limit=10).messages)
     ensure_equal(taken, order, "CLM-012", f"claimed: {what}")
+
+
+@check("CLM-012", waits=True)
+def a_delayed_release_keeps_the_order_in_which_messages_stood(env: Env) -> None:
+    """Messages that were posted or released with delays stand, released together, in the order in which they stood."""
+    queue = env.queue()
+    late = post(env, queue, 1, delay=3 * BRIEF)
+    soon = post(env, queue, 1, delay=BRIEF)
+    plain = post(env, queue, 2)
+    back, _ = take(env, queue, 1)
+    env.storage.claims.delete(queue, back, delay=2 * BRIEF)
+    elapse(env, 3 * BRIEF)
+    order = ids_of(listed(env, queue))
+    what = "4 messages: 2 posted with delays, 1 released with one, all over"
+    ensure_equal(sorted(order), sorted([*late, *soon, *plain]), "MSG-027", f"listed: {what}")
+    for way in ("released together", "claimed until now, then released together"):
+        if way.startswith("claimed"):
+            take(env, queue, 4, ttl=BRIEF)
+            elapse(env, BRIEF)
+        claim, _ = take(env, queue, 4)
+        env.storage.claims.delete(queue, claim, message_ids=env.rng.sample(order, 4), delay=BRIEF)
+        elapse(env, BRIEF)
+        see_listed(env, queue, order, "CLM-012", f"{what}, {way} with another delay that is over")
+    taken = ids_of(env.storage.claims.create(queue, limit=10).messages)
+    ensure_equal(taken, order, "CLM-012", f"claimed: {what}")
+
+
+@check("CLM-012", waits=True)
+def messages_released_in_parts_stand_in_the_order_of_their_delays(env: Env) -> None:
+    """Parts of a claim released with delays stand by the ends of these, each part in the order in which it stood."""
+
+    def scenario(unit: float) -> bool:
+        queue = env.queue()
+        ids = post(env, queue, 5)
+        claim, _ = take(env, queue, 5)
+        before = time.monotonic()
+        env.storage.claims.delete(queue, claim, message_ids=[ids[2], ids[0]], delay=2 * unit)
+        env.storage.claims.delete(queue, claim, message_ids=[ids[4], ids[1]], delay=unit)
+        if time.monotonic() - before >= unit:
+            return False
+        elapse(env, 2 * unit)
+        order = [ids[1], ids[4], ids[0], ids[2]]
+        what = "of 5 messages the 1st and 3rd released with a delay, the 2nd and 5th with half of it, both over"
+        see_listed(env, queue, order, "CLM-012", what)
+        again, _ = take(env, queue, 4)
+        env.storage.claims.delete(queue, again, delay=BRIEF)
+        env.storage.claims.delete(queue, claim, delay=BRIEF)
+        elapse(env, BRIEF)
+        see_listed(env, queue, [*order, ids[3]], "CLM-012", f"{what}; then released with another, the 4th after them")
+        return True
+
+    paced(scenario)
+
+
+@check("CLM-023")
+def a_release_with_a_delay_longer_than_a_life_is_refused(env: Env) -> None:
+    """A delay that one of the messages would not outlive is refused, and all of them stay with their claim."""
+    queue = env.queue()
+    brief, ids = post(env, queue, 1, ttl=500), post(env, queue, 2, first=1, ttl=5000)
+    held = [*brief, *ids]
+    claim, _ = take(env, queue, 3, ttl=60, grace=0)
+    named = partial(env.storage.claims.delete, queue, claim, message_ids=[ids[0], *brief])
+    for delay, release in ((500, partial(env.storage.claims.delete, queue, claim)), (500.001, named), (600, named)):
+        what = f"a release with a delay of {delay} s of messages of which one lives for less than 500 s more"
+        ensure_raises(InvalidDuration, "CLM-023", what, partial(release, delay=delay))
+        see_stats(env, queue, "CLM-023", f"after {what}", claimed=3)
+        kept = ids_of(env.storage.claims.get(queue, claim).messages)
+        ensure_equal(kept, held, "CLM-023", f"messages of the claim after {what}")
+    env.storage.claims.delete(queue, claim, message_ids=[*ids, "absent"], delay=600)
+    see_stats(env, queue, "CLM-023", "the two released that live for long, with a delay of 600 s", claimed=1, delayed=2)
+    env.storage.claims.delete(queue, claim, delay=60)
+    see_stats(env, queue, "CLM-023", "all released with delays that they outlive", delayed=3)
+
+
+@check("CLM-023")
+def a_release_counts_the_life_that_its_claim_gave(env: Env) -> None:
+    """A delay may be longer than what a message was posted with, as long as the claim's grace makes it live on."""
+    queue = env.queue()
+    ids = post(env, queue, 2, ttl=60)
+    claim, _ = take(env, queue, 2, ttl=300, grace=500)
+    refused = partial(env.storage.claims.delete, queue, claim, message_ids=ids[:1], delay=800)
+    ensure_raises(InvalidDuration, "CLM-023", "a delay of 800 s where a claim makes messages live for 800 s", refused)
+    env.storage.claims.delete(queue, claim, message_ids=ids[:1], delay=500)
+    env.storage.claims.update(queue, claim, ttl=300, grace=900)
+    env.storage.claims.delete(queue, claim, delay=900)
+    see_stats(env, queue, "CLM-023", "released with delays shorter than the lives that the claim gave", delayed=2)
+
+
+@check("CLM-023", waits=True)
+def what_is_released_with_a_delay_is_there_when_it_is_over(env: Env) -> None:
+    """A message released with a delay that it just outlives is listed when the delay is over."""
+
+    def scenario(unit: float) -> bool:
+        queue = env.queue()
+        before = time.monotonic()
+        ids = post(env, queue, 1, ttl=4 * unit)
+        claim, _ = take(env, queue, 1, ttl=3 * unit, grace=0)
+        if time.monotonic() - before >= unit:
+            return False
+        env.storage.claims.delete(queue, claim, delay=2 * unit)
+        elapse(env, 2 * unit)
+        found = ids_of(listed(env, queue))
+        if time.monotonic() - before >= 4 * unit:
+            return False
+        ensure_equal(found, ids, "CLM-023", "listed after a delay that the message outlives")
+        return True
+
+    paced(scenario)
+
+
+@check("CLM-024")
+def a_claim_renewed_without_a_ttl_keeps_its_own(env: Env) -> None:
+    """``renew`` without a ttl lets a claim end its own ttl from then on: that which it was made or renewed with."""
+    queue = env.queue()
+    post(env, queue, 1)
+    for ttl in (3600.0, 1.5):
+        with env.storage.queue(queue).claim(ttl=ttl) as claim:
+            claim.renew()
+            seen = env.storage.claims.get(queue, str(claim.id)).ttl
+            ensure_equal(seen, ttl, "CLM-024", f"ttl of a claim made for {ttl:g} s and renewed without a ttl")
+            claim.renew(ttl=2 * ttl)
+            claim.renew()
+            seen = env.storage.claims.get(queue, str(claim.id)).ttl
+            ensure_equal(seen, 2 * ttl, "CLM-024", f"ttl of a claim renewed for {2 * ttl:g} s and then without a ttl")
 
 
 @check("CLM-013", "CLM-005")

@@ -160,7 +160,7 @@ class EndedClaimsGoToTheEnd(Claiming):
             made = self.right(queue, ttl, grace, limit, most)
             for item in self.members(queue, made.id or ""):
                 item.order = self._state.next()
-                item.available = max(item.available, self._state.now())
+                item.place = max(item.place, self._state.now())
             return made
 
 
@@ -338,9 +338,9 @@ class ReleasedGoToTheFront(ReferenceClaims):
             for place, order in zip(mine, [item.order for item in reversed(mine)], strict=True):
                 place.order = order
             if mine and not delay:
-                first = min(item.available for item in mine)
+                first = min(item.place for item in mine)
                 for item in mine:
-                    item.available = first
+                    item.place = first
 
 
 @mutant("CLM-010")
@@ -395,7 +395,7 @@ class ReleaseOfSomeMovesThem(ReferenceClaims):
             super().release(queue, claim_id, message_ids=message_ids, delay=delay)
             for item in mine:
                 if message_ids is not None and item.claim_id is None and not delay:
-                    item.available, item.order = now, self._state.next()
+                    item.place, item.order = now, self._state.next()
 
 
 @mutant("CLM-012")

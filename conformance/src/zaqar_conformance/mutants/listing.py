@@ -261,7 +261,7 @@ class NumbersComeBeforeTheirRows(ReferenceMessages):
 
     def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
         with self._state.lock:
-            available = self._state.now()
+            place = self._state.place(self._state.now())
             first = self._state.next()
             self._state._last += len(messages)
         round_trip()
@@ -270,7 +270,7 @@ class NumbersComeBeforeTheirRows(ReferenceMessages):
             items = self._state.queue(queue, self._state.now()).items
             for number, message_id in enumerate(ids):
                 if message_id in items and not messages[number].delay:
-                    items[message_id].available, items[message_id].order = available, first + number
+                    items[message_id].place, items[message_id].order = place, first + number
             return ids
 
 
@@ -288,7 +288,7 @@ class ReleasedGoToTheEnd(ReferenceClaims):
             super().release(queue, claim_id, message_ids=message_ids, delay=delay)
             for item in mine:
                 if item.claim_id is None and not delay:
-                    item.available, item.order = now, self._state.next()
+                    item.place, item.order = now, self._state.next()
 
 
 @mutant("LST-012")

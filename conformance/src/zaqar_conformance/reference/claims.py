@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from zaqar_conformance.reference.state import Item, Lease, QueueState, State, milliseconds
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage, new_id
+from zaqar_core.errors import InvalidDuration
 
 
 class ReferenceClaims(ClaimController):
@@ -20,7 +21,7 @@ class ReferenceClaims(ClaimController):
         with self._state.lock:
             now = self._state.now()
             held = self._state.queue(queue, now)
-            taken = held.by_position(now)[:limit]
+            taken = _to_take(held.by_position(now)[:limit], max_claim_count)
             if not taken:
                 return StoredClaim(None, ttl, 0.0)
             claim_id = new_id()
@@ -43,7 +44,7 @@ class ReferenceClaims(ClaimController):
             if lease is None:
                 return None
             messages = [item.stored(now) for item in _members(held, claim_id, now)]
-            return StoredClaim(claim_id, lease.ttl, (now - lease.started) / 1000, messages)
+            return StoredClaim(claim_id, lease.ttl, max(0, now - lease.started) / 1000, messages)
 
     def update(self, queue: QueueKey, claim_id: str, *, ttl: float, grace: float) -> bool:
         with self._state.lock:
@@ -62,11 +63,35 @@ class ReferenceClaims(ClaimController):
         with self._state.lock:
             now = self._state.now()
             held = self._state.queue(queue, now)
-            for item in _members(held, claim_id, now):
-                if message_ids is None or item.id in message_ids:
-                    item.claim_id = None
-                    if delay > 0:
-                        item.available = now + milliseconds(delay)
+            until = now + milliseconds(delay)
+            released = [item for item in _members(held, claim_id, now) if message_ids is None or item.id in message_ids]
+            for item in released:
+                if delay > 0 and item.expires <= until:
+                    raise InvalidDuration(
+                        f"delay {delay:g} s: message {item.id!r} expires in {(item.expires - now) / 1000:g} s, before "
+                        "the delay would be over; nothing was released: give a shorter delay, or claim with more grace"
+                    )
+            for item in released:
+                item.claim_id = None
+                if delay > 0:
+                    item.available = until
+                    item.place = self._state.place(now) + milliseconds(delay)
+                    item.order = self._state.next()  # in the order in which they stood
+
+
+def _to_take(found: Sequence[Item], max_claim_count: int | None) -> list[Item]:
+    """Those of the oldest active messages that one claim takes: a message on its last try is handed out alone."""
+    if max_claim_count is None or max_claim_count < 2:
+        return list(found)
+    taken: list[Item] = []
+    for item in found:
+        last_try = item.claim_count == max_claim_count - 1
+        if last_try and any(other.claim_count < max_claim_count for other in taken):
+            break
+        taken.append(item)
+        if last_try:
+            break
+    return taken
 
 
 def _members(held: QueueState, claim_id: str, now: int) -> list[Item]:

@@ -43,7 +43,8 @@ class ReferenceMessages(MessageController):
                     client_id=client_id,
                     headers=dict(message.headers),
                     posted=now,
-                    available=now + milliseconds(message.delay),
+                    available=now + milliseconds(message.delay) if message.delay else 0,
+                    place=self._state.place(now) + milliseconds(message.delay),
                     expires=now + milliseconds(message.ttl),
                     order=self._state.next(),
                 )
@@ -120,7 +121,7 @@ class ReferenceMessages(MessageController):
             shown = held.by_position(now, claimed=True)
             claimed = sum(item.claim_id is not None for item in held.items.values())
             total = len(held.items)
-            ends = [MessageRef(item.id, (now - item.posted) / 1000) for item in (*shown[:1], *shown[-1:])]
+            ends = [MessageRef(item.id, item.age(now)) for item in (*shown[:1], *shown[-1:])]
             return QueueStats(free, claimed, total - free - claimed, total, *ends)
 
     def purge(self, queue: QueueKey) -> None:

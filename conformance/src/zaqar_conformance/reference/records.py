@@ -55,3 +55,10 @@ class ReferenceRecords(RecordStore):
     def count(self, space: Space, *, prefix: str = "") -> int:
         with self._state.lock:
             return len(self.scan(space, prefix=prefix, limit=len(self._state.records)))
+
+    def delete_all(self, space: Space, *, prefix: str = "") -> int:
+        with self._state.lock:
+            found = self.scan(space, prefix=prefix, limit=len(self._state.records))
+            for record in found:
+                del self._state.records[space, record.key]
+            return len(found)

@@ -21,7 +21,10 @@ class Lease:
 
 @dataclass
 class Item:
-    """A message. It is delayed before ``available``, expired from ``expires`` on, claimed while its claim lives."""
+    """A message. It is delayed before ``available``, expired from ``expires`` on, claimed while its claim lives.
+
+    ``available`` is 0 once that moment has come. ``place`` is the same moment by the clock of positions.
+    """
 
     id: str
     body: bytes
@@ -29,6 +32,7 @@ class Item:
     headers: Mapping[str, str]
     posted: int
     available: int
+    place: int
     expires: int
     order: int
     claim_id: str | None = None
@@ -37,14 +41,18 @@ class Item:
     @property
     def position(self) -> tuple[int, int]:
         """Listings and claims go by this."""
-        return self.available, self.order
+        return self.place, self.order
 
     def stored(self, now: int) -> StoredMessage:
         """The contract's view of it."""
-        ttl, age = (self.expires - self.posted) / 1000, (now - self.posted) / 1000
+        ttl = (self.expires - self.posted) / 1000
         return StoredMessage(
-            self.id, self.body, ttl, age, self.client_id, self.claim_id, self.claim_count, self.headers
+            self.id, self.body, ttl, self.age(now), self.client_id, self.claim_id, self.claim_count, self.headers
         )
+
+    def age(self, now: int) -> float:
+        """Seconds since its post; 0 if the clock was set back since to before it."""
+        return max(0, now - self.posted) / 1000
 
 
 @dataclass
@@ -56,11 +64,16 @@ class QueueState:
     dedup: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def settle(self, now: int) -> None:
-        """Let what time has ended be gone: claims, then messages, then dedup ids, then claims that hold nothing."""
+        """Let what time has ended be gone: claims, then messages, then dedup ids, then claims that hold nothing.
+
+        Gone is gone: what a clock that was ahead has ended stays so after its correction.
+        """
         self.leases = {claim_id: lease for claim_id, lease in self.leases.items() if now < lease.ends}
         for item in self.items.values():
             if item.claim_id not in self.leases:
                 item.claim_id = None
+            if item.available <= now:
+                item.available = 0
         self.items = {message_id: item for message_id, item in self.items.items() if now < item.expires}
         self.dedup = {dedup_id: entry for dedup_id, entry in self.dedup.items() if now < entry[1]}
         held = {item.claim_id for item in self.items.values()}
@@ -84,11 +97,15 @@ class State:
         self.records: dict[tuple[Space, str], tuple[Record, int | None]] = {}
         self._queues: dict[QueueKey, QueueState] = {}
         self._last = 0
+        self._seen = 0
+        self._set_back = 0
         self.now: Callable[[], int] = monotonic_milliseconds
-        """The one clock: milliseconds, which never run backwards."""
+        """The one clock, in milliseconds. Whoever replaces it may set it forward and back."""
 
     def queue(self, key: QueueKey, now: int) -> QueueState:
         """The settled queue; an unknown one is empty."""
+        self._set_back += max(0, self._seen - now)
+        self._seen = now
         queue = self._queues.setdefault(key, QueueState())
         queue.settle(now)
         return queue
@@ -96,6 +113,10 @@ class State:
     def purge(self, key: QueueKey) -> None:
         """Forget the queue."""
         self._queues.pop(key, None)
+
+    def place(self, now: int) -> int:
+        """``now`` by the clock of positions, which runs with the real one but stands still where that is set back."""
+        return now + self._set_back
 
     def next(self) -> int:
         """A number greater than all before."""

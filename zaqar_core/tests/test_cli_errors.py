@@ -131,8 +131,10 @@ def test_a_storage_that_cannot_be_opened(zaqar: Zaqar, uri: str, code: int, erro
 
 
 def test_wrong_usage_is_one_line_without_secrets(zaqar: Zaqar) -> None:
-    done = zaqar("queue", "list", f"redis://me:{SECRET}@host/0")
-    assert (done.code, done.err) == (2, "zaqar: error: unrecognized arguments: redis://***@host/0; see zaqar --help\n")
+    for rest in (f"me:{SECRET}@host/0", f"me:a/{SECRET}@host", f"me:a {SECRET}@host", f"host?password={SECRET}"):
+        done = zaqar("queue", "list", f"redis://{rest}")
+        assert (done.code, done.err) == (2, "zaqar: error: unrecognized arguments: redis://***; see zaqar --help\n")
+    assert SECRET not in zaqar(f"redis://me:a/{SECRET}@host").err
     assert zaqar("queue", "create", "a", "{").err.endswith("; see zaqar queue create --help\n")
     assert zaqar("queue", "create", "a", "[]").code == 2
     assert zaqar("queue", "list", "--lim=3").code == 2

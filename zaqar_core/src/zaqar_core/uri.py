@@ -7,15 +7,26 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from ipaddress import IPv6Address
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
+from zaqar_core.encoding import shown
 from zaqar_core.errors import InvalidOption, InvalidUri
+from zaqar_core.terminal import printable
 
-_STRAY = re.compile(r"[\x00-\x1f\x7f]")  # urlsplit drops some of these without a word
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
-_SECRET = re.compile(r"pass|pwd|secret|token|key\Z|credential", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,63}\Z")
+_HOST = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[\w.-]*))(?::(?P<port>[0-9]{0,5}))?\Z")
+_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
+_SECRET = re.compile(
+    r"pass|pwd|secret|token|keys?\Z|credential|authori[sz]ation|bearer|cookie|signature|sig\Z|private|jwt",
+    re.IGNORECASE,
+)
+_HIDDEN = "***"
+_HIGHEST_PORT = 65535
+_LONGEST_HOST = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +35,8 @@ class Uri:
 
     ``scheme`` names the driver; ``options`` are its options, decoded, as text.
     ``authority`` is the undecoded text between ``//`` and the path (several hosts are the driver's to split);
-    ``path`` is decoded. ``str()`` and ``repr()`` hide the password and options that sound like secrets, and in an
-    option that is a URI those of that one.
+    ``path`` is decoded. ``str()`` and ``repr()`` hide user and password, the value of an option that sounds like a
+    secret, and in an option that is a URI those of that one.
     """
 
     scheme: str
@@ -35,39 +46,49 @@ class Uri:
 
     @classmethod
     def parse(cls, text: str, extra: Mapping[str, object] | None = None) -> Uri:
-        """Read ``text``; ``extra`` adds options. Raises ``InvalidUri``, ``InvalidOption``."""
+        """Read ``text``; ``extra`` adds options. Raises ``InvalidUri``, ``InvalidOption``.
+
+        What could be read in two ways is refused, since one of them may show a password as a host, a path or an
+        option: in a user name or password ``/``, ``?``, ``#``, ``@`` and ``%`` have to be percent-encoded, elsewhere
+        ``@`` and ``#``. No error shows more of the text than its scheme.
+        """
         if not isinstance(text, str):
             raise InvalidUri(f"a URI is a string, not {type(text).__name__}; write scheme://...")
-        scheme, colon, _ = text.partition("://")
+        scheme, colon, rest = str.__str__(text).partition("://")
         if not colon or not _SCHEME.match(scheme):
             # The text is not echoed: what is no URI may well be a password.
             raise InvalidUri(
                 "a URI starts with a scheme in lower case and '://'; write for example sqlite:///queues.db"
             )
-        if _STRAY.search(text):
+        uri = f"the {scheme} URI"
+        if _CONTROL.search(rest):
+            raise InvalidUri(f"{uri} contains a control character; remove it, or write it as %0A or the like")
+        if "#" in rest:
+            raise InvalidUri(f"{uri} has a fragment ('#...'); write a literal '#' as %23")
+        before, _, query = rest.partition("?")
+        authority, slash, path = before.partition("/")
+        user, _, hosts = authority.rpartition("@")
+        if "@" in user or "@" in path or "@" in query:
             raise InvalidUri(
-                f"the {scheme} URI contains a control character; remove it, or write it as %0A or the like"
+                f"{uri} has an '@' that does not end user and password; write it as %40, and in a user name or "
+                "password also write '/' as %2F, '?' as %3F, '#' as %23 and '%' as %25"
             )
-        try:
-            parts = urlsplit(text)
-            path = unquote(parts.path, errors="strict")
-            pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), errors="strict")
-        except ValueError as error:
+        if not all(map(_is_host, hosts.split(","))):
             raise InvalidUri(
-                f"the {scheme} URI cannot be read: {type(error).__name__}; check it for stray characters"
-            ) from None
-        if "#" in text:
-            raise InvalidUri(f"the {scheme} URI has a fragment ('#...'); write a literal '#' as %23")
-        if "@" in parts.path and ":" in parts.netloc and "@" not in parts.netloc:
-            # A password cut in two by its '/' would be shown as host and path.
+                f"{uri} has no host and port that can be; write host, host:port or [IPv6 address]:port, several with "
+                "commas between, and user and password before an '@'"
+            )
+        decoded = _decoded(path)
+        pairs = _pairs(query)
+        if decoded is None or pairs is None or _decoded(user) is None:
             raise InvalidUri(
-                f"the {scheme} URI has an '@' behind a '/'; write '/' in a password as %2F, '@' in a path as %40"
+                f"{uri} cannot be read; percent-encode it as UTF-8, and write options as ?name=value&name=value"
             )
         options: dict[str, str] = {}
         for name, value in [*pairs, *((name, _as_text(name, value)) for name, value in (extra or {}).items())]:
             if options.setdefault(name, value) != value:
-                raise InvalidOption(f"option {name!r} is given twice with different values; give it once")
-        return cls(scheme, parts.netloc, path, options)
+                raise InvalidOption(f"option {shown(name)} is given twice with different values; give it once")
+        return cls(scheme, authority, slash + decoded, options)
 
     @property
     def username(self) -> str | None:
@@ -87,10 +108,9 @@ class Uri:
         return self.authority.rpartition("@")[2]
 
     def __str__(self) -> str:
-        name = self.username or ""
-        user = f"{name}:***@" if self.password is not None else f"{name}@" if name else ""
-        shown = "&".join(f"{name}={_shown(name, value)}" for name, value in self.options.items())
-        return f"{self.scheme}://{user}{self.hosts}{self.path}" + (f"?{shown}" if shown else "")
+        user = f"{_HIDDEN}@" if "@" in self.authority else ""
+        options = "&".join(f"{name}={_shown(name, value)}" for name, value in self.options.items())
+        return printable(f"{self.scheme}://{user}{self.hosts}{self.path}" + (f"?{options}" if options else ""))
 
 
 class _Options(Protocol):
@@ -111,22 +131,55 @@ def read_options(options: type[OptionsT], uri: Uri) -> OptionsT:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(sorted(known)) or 'none'}"
-            raise InvalidOption(f"the {uri.scheme} driver has no option {name!r}; {hint}")
+            raise InvalidOption(f"the {uri.scheme} driver has no option {shown(name)}; {hint}")
     for name, option in known.items():
         if name not in uri.options and option.default is MISSING and option.default_factory is MISSING:
             raise InvalidOption(f"the {uri.scheme} driver needs the option {name!r}; add {name}=... to the URI")
     return options(**{name: _convert(name, text, hints[name]) for name, text in uri.options.items()})
 
 
+def _decoded(text: str) -> str | None:
+    """The text without its percent-encoding; None if that is not UTF-8."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:  # whose text shows the bytes: nothing is raised in here
+        return None
+
+
+def _pairs(query: str) -> list[tuple[str, str]] | None:
+    """The options of a query in the order given; None if one of them is none."""
+    pairs = []
+    for part in query.split("&") if query else ():
+        name, equals, value = (_decoded(each.replace("+", " ")) for each in part.partition("="))
+        if not equals or name is None or value is None or not _OPTION.match(name):
+            return None
+        pairs.append((name, value))
+    return pairs
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a host that may have a port; nothing at all may be one too, the driver's default."""
+    found = _HOST.match(text)
+    if not found or int(found["port"] or 0) > _HIGHEST_PORT:
+        return False
+    try:
+        if found["address"] is not None:
+            return bool(IPv6Address(found["address"].replace("%25", "%")))
+        name = found["name"].removesuffix(".")
+        return not name or (len(name) <= _LONGEST_HOST and len(name.encode("idna")) <= _LONGEST_HOST)
+    except ValueError:  # a label that is empty or too long is a UnicodeError
+        return False
+
+
 def _shown(name: str, value: str) -> str:
     """An option's value without its secrets."""
     if _SECRET.search(name):
-        return "***"
+        return _HIDDEN
     if "://" in value or "@" in value:
         try:
             return str(Uri.parse(value))
         except (InvalidUri, InvalidOption):
-            return "***"  # it may be a URI that was written wrongly
+            return _HIDDEN  # it may be a URI that was written wrongly
     return value
 
 
@@ -136,12 +189,17 @@ def _as_text(name: str, value: object) -> str:
     if isinstance(value, str):
         return str.__str__(value)  # a member of an enumeration by its value, as the number below
     if isinstance(value, int | float):
-        return (int if isinstance(value, int) else float).__repr__(value)
-    raise InvalidOption(f"option {name!r} is a {type(value).__name__}; pass a string, number or bool, or leave it out")
+        try:
+            return (int if isinstance(value, int) else float).__repr__(value)
+        except ValueError:
+            raise InvalidOption(f"option {shown(name)} has too many digits; pass a shorter number") from None
+    raise InvalidOption(
+        f"option {shown(name)} is a {type(value).__name__}; pass a string, number or bool, or leave it out"
+    )
 
 
 def _convert(name: str, text: str, kind: Any) -> object:
-    shown = "***" if _SECRET.search(name) else repr(_shown(name, text))
+    given = _HIDDEN if _SECRET.search(name) else shown(_shown(name, text))
     if get_origin(kind) in (Union, UnionType):
         kind = next(part for part in get_args(kind) if part is not NoneType)
     if get_origin(kind) is Literal:
@@ -149,17 +207,17 @@ def _convert(name: str, text: str, kind: Any) -> object:
             if text.lower() == str(choice).lower():
                 return choice
         raise InvalidOption(
-            f"option {name}={shown} is none of {', '.join(map(str, get_args(kind)))}; choose one of them"
+            f"option {name}={given} is none of {', '.join(map(str, get_args(kind)))}; choose one of them"
         )
     if kind is bool:
         if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
-            raise InvalidOption(f"option {name}={shown} is not true or false; write one of them")
+            raise InvalidOption(f"option {name}={given} is not true or false; write one of them")
         return text.lower() in ("true", "1", "yes")
     try:
         value: object = kind(text)
-    except ValueError:
+    except Exception:  # of any type that a driver's options have
         value = None
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         noun = {int: "a whole number", float: "a finite number"}.get(kind, f"a {kind.__name__}")
-        raise InvalidOption(f"option {name}={shown} is not {noun}; write one")
+        raise InvalidOption(f"option {name}={given} is not {noun}; write one")
     return value

@@ -16,7 +16,7 @@ Run = Callable[[Session], int]
 
 _ID = re.compile(r"-(?=[\w-]*[A-Z0-9_])[\w-]{15,}\Z", re.ASCII)
 _MARK = "\0"  # no argument of a process has one
-_USER = re.compile(r"//[^/\s]*@")
+_ADDRESS = re.compile(r"(://).*", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,7 +27,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""
-        shown = _USER.sub("//***@", message).replace(_MARK, "")
+        # Nobody can tell where a URI with a wrong password ends.
+        shown = _ADDRESS.sub(r"\1***", message).replace(_MARK, "")
         said = printable(" ".join(shown.split()))
         self.exit(Exit.USAGE, f"zaqar: error: {said}; see {self.prog} --help\n")
 

@@ -95,9 +95,9 @@ def _item(subscription: Subscription) -> dict[str, Any]:
 
 
 def _masked(subscriber: str) -> str:
-    """The address without its password and what sounds like a secret."""
-    scheme, _, rest = subscriber.partition(":")
-    if not rest.startswith("//"):
+    """The address without user, password and what sounds like a secret."""
+    scheme = subscriber.partition(":")[0]
+    if scheme == "mailto":
         return subscriber.partition("?")[0]
     try:
         return str(Uri.parse(subscriber))

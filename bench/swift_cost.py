@@ -30,7 +30,7 @@ from zaqar_core.contract import EncodedMessage, QueueKey, new_id
 from zaqar_core.uri import Uri
 from zaqar_swift import server as swift
 from zaqar_swift.driver import SwiftDriver
-from zaqar_swift.target import swift_server
+from zaqar_swift.target import coordinator_uri, redis_server, swift_server
 
 BODY = b'{"id":12345,"kind":"order","text":"' + b"x" * 189 + b'","price":9.75,"tags":["a","b"]}'
 DAY = 24 * 3600.0
@@ -40,6 +40,7 @@ CYCLE = ("post", "list", "claim", "get", "update", "bulk_delete", "post", "pop",
 SIZES = (1, 10)
 WARM = 2
 """Turns that do not count."""
+LAST_TRIES = 100
 BEHIND = 20
 """So many active messages follow those that are ahead."""
 
@@ -127,16 +128,24 @@ def main() -> None:
     parser.add_argument("--depths", type=lambda text: [int(each) for each in text.split(",")], default="100,1000")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--last-tries", action="store_true", help="only measure claims of messages on their last try")
     options = parser.parse_args()
     print(f"{datetime.now(UTC):%Y-%m-%d}, swift {version('swift')}, {options.replicas} replicas, {options.turns} turns")
     with served(options.replicas) as port:
-        show_requests(port)
-        shallow, *deeper = options.depths
-        with opened(port) as driver:
-            show_floor(driver, port, shallow, options.turns)
-            for state in STATES:
-                for deep in deeper:
-                    show_depth(driver, state, shallow, deep, options.turns)
+        if options.last_tries:
+            show_last_tries(port)
+        else:
+            show_all(port, options.depths, options.turns)
+
+
+def show_all(port: int, depths: list[int], turns: int) -> None:
+    show_requests(port)
+    shallow, *deeper = depths
+    with opened(port) as driver:
+        show_floor(driver, port, shallow, turns)
+        for state in STATES:
+            for deep in deeper:
+                show_depth(driver, state, shallow, deep, turns)
 
 
 def show_requests(port: int) -> None:
@@ -179,6 +188,43 @@ def show_depth(driver: SwiftDriver, state: str, shallow: int, deep: int, turns: 
         row(name, 1000 * statistics.median(one for one, _ in pairs), ratio(pairs))
 
 
+def show_last_tries(port: int) -> None:
+    """Messages that were never claimed, claimed ten at a time, and messages on their last try, claimed one by one."""
+    title(f"{LAST_TRIES} messages", "requests a claim", "claims", "ms a claim", "messages a second")
+    with tempfile.TemporaryDirectory() as folder, Proxy(port) as proxy:
+        redis = redis_server(Path(folder), "--appendonly", "yes")
+        redis.start()
+        try:
+            for name, options in (("alone", {}), ("coordinator", {"coordinator": coordinator_uri(redis.port)})):
+                with opened(proxy.port, prefix=f"last-{name}", **options) as driver:
+                    for kind, tries in (("fresh", 3), ("on their last try", 1)):
+                        row(f"{name}, {kind}", *claimed_in_turn(driver, proxy, tries))
+        finally:
+            redis.kill()
+
+
+def claimed_in_turn(driver: SwiftDriver, proxy: Proxy, tries: int) -> tuple[float, int, float, float]:
+    """Requests a claim, claims, milliseconds a claim and messages a second of one claimer who takes and deletes all."""
+    queue = QueueKey("bench", new_id())
+    driver.messages.post(queue, [EncodedMessage(BODY, DAY)] * LAST_TRIES, client_id="bench")
+    made = driver.claims.create(queue, ttl=300.0, grace=0, limit=LAST_TRIES)
+    driver.claims.release(queue, str(made.id))
+    before, claims, spent, began = proxy.round_trips, 0, 0.0, time.perf_counter()
+    requests = 0
+    while True:
+        seconds, before = time.perf_counter(), proxy.round_trips
+        made = driver.claims.create(queue, ttl=300.0, grace=0, limit=10, max_claim_count=1 + tries)
+        if made.id is None:
+            break
+        spent, requests, claims = (
+            spent + time.perf_counter() - seconds,
+            requests + proxy.round_trips - before,
+            claims + 1,
+        )
+        driver.messages.delete(queue, [message.id for message in made.messages], claim_ids=[made.id])
+    return requests / claims, claims, 1000 * spent / claims, LAST_TRIES / (time.perf_counter() - began)
+
+
 def in_turns(one: object, other: object, turns: int) -> dict[str, list[tuple[float, float]]]:
     """Of each operation, for each turn: seconds of both sides, of which each comes first every other time."""
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -215,8 +261,8 @@ def served(replicas: int) -> Iterator[int]:
 
 
 @contextmanager
-def opened(port: int) -> Iterator[SwiftDriver]:
-    driver = SwiftDriver.open(Uri.parse(swift.uri(port)), connect_timeout=10, timeout=60)
+def opened(port: int, **options: object) -> Iterator[SwiftDriver]:
+    driver = SwiftDriver.open(Uri.parse(swift.uri(port), options), connect_timeout=10, timeout=60)
     try:
         yield driver
     finally:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from zaqar_core.contract import EncodedMessage, QueueKey, new_id
 from zaqar_core.uri import Uri
 from zaqar_swift.driver import SwiftDriver
 from zaqar_swift.server import uri
-from zaqar_swift.target import swift_server
+from zaqar_swift.target import coordinator_uri, redis_server, swift_server
 
 OpenDriver = Callable[..., SwiftDriver]
 StartServer = Callable[..., Server]
@@ -76,6 +77,38 @@ def proxy(server: Server) -> Iterator[Proxy]:
 @pytest.fixture
 def driver(open_driver: OpenDriver) -> SwiftDriver:
     return open_driver()
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A coordinator for all tests that do not hurt it."""
+    one = redis_server(tmp_path_factory.mktemp("redis"), "--appendonly", "yes", "--appendfsync", "no")
+    one.start()
+    yield one
+    one.kill()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Of a store of the test's own."""
+    return f"c{new_id()}"
+
+
+@pytest.fixture
+def open_with(open_driver: OpenDriver, redis: Server, prefix: str) -> OpenDriver:
+    """Opens a driver on the test's store, with the coordinator of all tests unless another port is given."""
+
+    def open_one(port: int = 0, **options: Any) -> SwiftDriver:
+        options = {"prefix": prefix, "coordinator": coordinator_uri(port or redis.port), **options}
+        return open_driver(**options)
+
+    return open_one
+
+
+@pytest.fixture(params=["alone", "coordinated"])
+def open_either(request: pytest.FixtureRequest, open_driver: OpenDriver, open_with: OpenDriver) -> OpenDriver:
+    """Opens a driver without a coordinator, and in a second run of the test one with a coordinator."""
+    return open_with if request.param == "coordinated" else open_driver
 
 
 @pytest.fixture

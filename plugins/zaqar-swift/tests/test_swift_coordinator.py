@@ -50,15 +50,6 @@ RIGHTS = "~zaqar-swift:* +get +set +del +mget +eval +info"
 HELPER = Path(__file__).with_name("stopping.py")
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """For all tests that do not hurt it."""
-    one = redis_server(tmp_path_factory.mktemp("redis"), "--appendonly", "yes", "--appendfsync", "no")
-    one.start()
-    yield one
-    one.kill()
-
-
 @pytest.fixture
 def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
     """Starts one of the test's own."""
@@ -72,23 +63,6 @@ def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
             return one
 
         yield start
-
-
-@pytest.fixture
-def prefix() -> str:
-    """Of a store of the test's own."""
-    return f"c{new_id()}"
-
-
-@pytest.fixture
-def open_with(open_driver: OpenDriver, redis: Server, prefix: str) -> OpenDriver:
-    """Opens a driver on the test's store, with the coordinator of all tests unless another port is given."""
-
-    def open_one(port: int = 0, **options: Any) -> SwiftDriver:
-        options = {"prefix": prefix, "coordinator": coordinator_uri(port or redis.port), **options}
-        return open_driver(**options)
-
-    return open_one
 
 
 @pytest.fixture

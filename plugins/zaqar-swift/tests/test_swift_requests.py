@@ -71,6 +71,30 @@ def test_of_messages_and_claims(counted: SwiftDriver, proxy: Proxy, queue: Queue
     assert cost(lambda: driver.claims.create(queue, ttl=60, grace=0, limit=10)) == 1
 
 
+@pytest.mark.parametrize(("coordinated", "requests"), [(False, 3), (True, 2)])
+def test_of_messages_on_their_last_try(
+    proxy: Proxy,
+    open_driver: OpenDriver,
+    open_with: OpenDriver,
+    queue: QueueKey,
+    post: Post,
+    coordinated: bool,
+    requests: int,
+) -> None:
+    """Each is a claim of its own, and as many requests as any other where one follows the other."""
+    driver = (open_with if coordinated else open_driver)(through=proxy)
+    ids = post(driver, 4)
+    made = driver.claims.create(queue, ttl=60, grace=0, limit=4)
+    driver.claims.release(queue, str(made.id))
+    costs = []
+    for some_id in ids:
+        before = proxy.round_trips
+        made = driver.claims.create(queue, ttl=60, grace=0, limit=4, max_claim_count=2)
+        costs.append(proxy.round_trips - before)
+        assert [message.id for message in made.messages] == [some_id]
+    assert costs[1:] == [requests] * 3
+
+
 def test_of_large_bodies(counted: SwiftDriver, proxy: Proxy, queue: QueueKey, post: Post) -> None:
     """What does not fit into a listing is fetched, one request a message, in parallel."""
     post(counted, 5, body=b"x" * 10_000)

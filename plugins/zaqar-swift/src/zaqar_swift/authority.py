@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from zaqar_core.contract import StoredMessage
 from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from zaqar_swift.choosing import BUSY, Choice, Taken, buried, pauses, taken_by
+from zaqar_swift.choosing import BUSY, Choice, MaxClaimCount, Taken, buried, pauses, taken_by, taken_together
 from zaqar_swift.coordinator import Change, Coordinator
 from zaqar_swift.errors import begun
 from zaqar_swift.names import message_name, new_claim_id
@@ -64,7 +64,9 @@ class Authority(Choice):
         super().__init__(queues)
         self._coordinator = coordinator
 
-    def take(self, place: Place, *, ttl: int, grace: int, limit: int, deadline: float) -> Taken | None:
+    def take(
+        self, place: Place, *, ttl: int, grace: int, limit: int, deadline: float, max_claim_count: MaxClaimCount = None
+    ) -> Taken | None:
         claim_id = new_claim_id(self._queues.clock.now())
 
         def wanted(view: View, items: Sequence[Item]) -> dict[str, State]:
@@ -73,7 +75,7 @@ class Authority(Choice):
             kept = self._queues.keep_longer(place, entries, deadline)
             return {entry.id: State(claim_id, ends, False, entry) for entry in kept}
 
-        won = self._win(place, limit, wanted, deadline)
+        won = self._win(place, limit, max_claim_count, wanted, deadline)
         if won is None:
             return None
         states = won.states.values()
@@ -98,7 +100,7 @@ class Authority(Choice):
         def wanted(view: View, items: Sequence[Item]) -> dict[str, State]:
             return {item.id: buried(view, item.id, token) for item in items}
 
-        won = self._win(place, limit, wanted, deadline)
+        won = self._win(place, limit, None, wanted, deadline)
         if won is None:
             return []
         self.delete(place, list(won.states), deadline)
@@ -139,13 +141,18 @@ class Authority(Choice):
         with begun(_TOLD):
             return super().delete(place, message_ids, deadline)
 
-    def _win(self, place: Place, limit: int, wanted: Wanted, deadline: float) -> _Won | None:
-        """Swap the states of up to ``limit`` active messages for those wanted; None if there is no such message."""
+    def _win(
+        self, place: Place, limit: int, max_claim_count: MaxClaimCount, wanted: Wanted, deadline: float
+    ) -> _Won | None:
+        """Swap the states of the first active messages for those wanted; None if no message is active.
+
+        A state says how often the message was claimed, so those swapped have the counts by which they were chosen.
+        """
         before: dict[str, bytes] = {}
         while time.monotonic() < deadline:
             listed, scan = self._queues.view_and_scan(place, deadline, expected=limit)
             view = listed.copy()
-            won = self._win_of(place, listed, view, scan, limit, wanted, deadline)
+            won = self._win_of(place, listed, view, scan, limit, max_claim_count, wanted, deadline)
             if won is not None:
                 return won
             self._tidy(place, listed, view, scan, deadline)
@@ -157,7 +164,15 @@ class Authority(Choice):
         raise StorageUnavailable(BUSY)
 
     def _win_of(
-        self, place: Place, listed: View, view: View, scan: Scan, limit: int, wanted: Wanted, deadline: float
+        self,
+        place: Place,
+        listed: View,
+        view: View,
+        scan: Scan,
+        limit: int,
+        max_claim_count: MaxClaimCount,
+        wanted: Wanted,
+        deadline: float,
     ) -> _Won | None:
         """The same, of what was listed; the ``view`` is told what the coordinator says of all that looked active."""
         candidates = (item for item in scan if not listed.delayed(item) and not listed.holder(item.id))
@@ -169,7 +184,7 @@ class Authority(Choice):
                 self.look(place, view, [item.id for item in more], deadline)
                 items += more
                 free += [item for item in more if _is_free(view, item)]
-            free = free[:limit]
+            free = taken_together(view, free[:limit], max_claim_count)
             if not free:
                 return None
             contents |= self._queues.contents(place, [item for item in free if item.id not in contents], deadline)

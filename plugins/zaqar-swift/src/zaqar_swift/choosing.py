@@ -26,7 +26,8 @@ from threading import Lock
 from typing import Final, NamedTuple, TypeVar
 
 from zaqar_core.contract import StoredMessage
-from zaqar_core.errors import StorageError, StorageUnavailable
+from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from zaqar_swift.errors import begun
 from zaqar_swift.forks import renew_in_child
 from zaqar_swift.names import message_name, new_claim_id, to_us
 from zaqar_swift.packing import ClaimObject, Entry, Sent, State
@@ -34,6 +35,9 @@ from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until, last
 from zaqar_swift.turns import TURNS
 
 T = TypeVar("T")
+
+MaxClaimCount = int | None
+"""How often a message may be claimed, or None for a claim that heeds no counts."""
 
 CHOOSES_FOR: Final = 3.0
 """Seconds after which somebody who is choosing has to begin again."""
@@ -75,10 +79,15 @@ class Choice:
     def renew(self) -> None:
         self._lock = Lock()
 
-    def take(self, place: Place, *, ttl: int, grace: int, limit: int, deadline: float) -> Taken | None:
-        """Up to ``limit`` active messages, held for ``ttl`` microseconds; None if there was nothing to take."""
+    def take(
+        self, place: Place, *, ttl: int, grace: int, limit: int, deadline: float, max_claim_count: MaxClaimCount = None
+    ) -> Taken | None:
+        """The first active messages, held for ``ttl`` microseconds; None if there was nothing to take.
+
+        At most ``limit``, and of those on their last try one alone, see ``taken_together``.
+        """
         with TURNS.of((self._store.where, place), deadline):
-            taken, view, scan = self._take(place, ttl, grace, limit, deadline)
+            taken, view, scan = self._take(place, ttl, grace, limit, max_claim_count, deadline)
         self.clean(place, view, scan, deadline)
         return taken
 
@@ -89,7 +98,13 @@ class Choice:
             return []
         # Nothing is deleted that others may have got by then.
         ends = time.monotonic() + (taken.claim.ends - self._queues.clock.now()) / 1_000_000
-        deleted = set(self.delete(place, [item.id for item in taken.items], min(deadline, ends)))
+        try:
+            deleted = set(self.delete(place, [item.id for item in taken.items], min(deadline, ends)))
+        except OutcomeUnknown:
+            raise
+        except StorageError as error:
+            self._take_back(place, taken.claim_id, error, deadline)
+            raise
         self._queues.drop_claim(place, taken.claim_id, deadline)
         # A listing that is late shows what is gone.
         return [stored(taken.before, item, taken.contents[item.id]) for item in taken.items if item.id in deleted]
@@ -130,18 +145,27 @@ class Choice:
         if empty:
             self._store.at_once([partial(self._queues.drop_claim, place, each, deadline) for each in empty], deadline)
 
-    def _take(self, place: Place, ttl: int, grace: int, limit: int, deadline: float) -> tuple[Taken | None, View, Scan]:
+    def _take_back(self, place: Place, claim_id: str, error: StorageError, deadline: float) -> None:
+        """Drop a claim of which nothing was deleted. Raises ``OutcomeUnknown`` if it may still hold its messages."""
+        with begun(f"{error}; its messages are active again in {_POP_LEASE:.0f} s at the latest"):
+            self._queues.delete_claim(place, claim_id, deadline)
+
+    def _take(
+        self, place: Place, ttl: int, grace: int, limit: int, max_claim_count: MaxClaimCount, deadline: float
+    ) -> tuple[Taken | None, View, Scan]:
         while True:
             # Where a claim was filled last time, there is more: no look beforehand.
             if not self._full.get(place.prefix):
                 view, scan = self._queues.view_and_scan(place, deadline, expected=limit)
                 if not _active(view, scan, 1):
                     return None, view, scan
-            taken = self._choose(place, ttl, grace, limit, deadline)
+            taken = self._choose(place, ttl, grace, limit, max_claim_count, deadline)
             if taken is not None:
                 return taken, taken.before, taken.scan
 
-    def _choose(self, place: Place, ttl: int, grace: int, limit: int, deadline: float) -> Taken | None:
+    def _choose(
+        self, place: Place, ttl: int, grace: int, limit: int, max_claim_count: MaxClaimCount, deadline: float
+    ) -> Taken | None:
         """None: it has to be tried again."""
         began = time.monotonic()
         now = self._queues.clock.now()
@@ -152,8 +176,9 @@ class Choice:
             seen = self._look(place, claim_id, limit, began, deadline)
             if seen is not None:
                 view, scan = seen
-                items = _active(view, scan, limit)
-                self._remember(self._full, place.prefix, len(items) == limit)
+                active = _active(view, scan, limit)
+                items = taken_together(view, active, max_claim_count)
+                self._remember(self._full, place.prefix, len(active) == limit or len(items) < len(active))
                 contents = self._queues.contents(place, items, deadline)
                 items = [item for item in items if item.id in contents]
                 if items and time.monotonic() - began < CHOOSES_FOR:
@@ -259,6 +284,26 @@ class Choice:
             memory.move_to_end(key)
             while len(memory) > _REMEMBERED:
                 memory.popitem(last=False)
+
+
+def taken_together(view: View, items: Sequence[Item], max_claim_count: MaxClaimCount) -> list[Item]:
+    """Those of the first active messages that one claim takes.
+
+    A message with one try left may be what kills its consumer, so it is taken alone: what comes before it ends the
+    claim, unless all of that has used up its tries. Where there is one try at all, no message can be spared.
+    """
+    if max_claim_count is None or max_claim_count < 2:
+        return list(items)
+    together: list[Item] = []
+    healthy = False
+    for item in items:
+        entry = view.entry(item.id)
+        count = entry.times if entry else 0
+        if count == max_claim_count - 1:
+            return together if healthy else [*together, item]
+        healthy |= count < max_claim_count
+        together.append(item)
+    return together
 
 
 def taken_by(view: View, message_id: str, *, ends: int, grace: int) -> Entry:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
-from zaqar_core.errors import StorageUnavailable
+from zaqar_core.errors import InvalidDuration, StorageUnavailable
 from zaqar_swift.choosing import BUSY, Choice, pauses
 from zaqar_swift.names import is_claim_id, to_us
 from zaqar_swift.packing import ClaimObject, Entry, State
@@ -27,7 +27,14 @@ class SwiftClaims(ClaimController):
     ) -> StoredClaim:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        taken = self._choice.take(place, ttl=to_us(ttl), grace=to_us(grace), limit=limit, deadline=deadline)
+        taken = self._choice.take(
+            place,
+            ttl=to_us(ttl),
+            grace=to_us(grace),
+            limit=limit,
+            max_claim_count=max_claim_count,
+            deadline=deadline,
+        )
         if taken is None:
             return StoredClaim(None, ttl, 0.0)
         view = view_of(taken.claim.began, {**taken.before.claims, taken.claim_id: taken.claim})
@@ -89,6 +96,7 @@ class SwiftClaims(ClaimController):
                 if not which:
                     return
                 released = _released(view, held, which, to_us(delay))
+                self._ensure_they_outlive(place, view, released, delay, deadline)
                 states = {some_id: State(claim_id, 0, False, entry) for some_id, entry in released.items()}
                 if self._choice.settle(place, view, states, deadline):
                     entries = tuple(released.get(entry.id, entry) for entry in claim.entries)
@@ -96,6 +104,20 @@ class SwiftClaims(ClaimController):
                     self._choice.write(place, claim_id, claim._replace(ends=ends, entries=entries), deadline)
                     return
             raise StorageUnavailable(BUSY)
+
+    def _ensure_they_outlive(
+        self, place: Place, view: View, released: Mapping[str, Entry], delay: float, deadline: float
+    ) -> None:
+        """Raises ``InvalidDuration`` if a message that is there would expire before its delay is over."""
+        lives_until = {some_id: (view.entry(some_id) or entry).lives_until for some_id, entry in released.items()}
+        late = [some_id for some_id, entry in released.items() if delay and entry.moved_to >= lives_until[some_id]]
+        there = self._queues.find(place, view, late, deadline) if late else {}
+        if there:
+            left = min(lives_until[some_id] for some_id in there) - view.now
+            raise InvalidDuration(
+                f"delay={delay:g} outlasts a message that has {left / 1_000_000:.3f} s to live; nothing was released: "
+                "release with a shorter delay, or first renew the claim with a longer grace"
+            )
 
     def _turn(self, place: Place, claim_id: str, deadline: float) -> AbstractContextManager[None]:
         """Who changes a claim writes all of it, so one after the other; only its holder does."""

@@ -55,16 +55,18 @@ class SwiftMessages(MessageController):
         now, digest = self._queues.clock.tick(), client_digest(client_id)
         ids = []
         calls = []
-        for number, (body, ttl, delay, headers, _) in enumerate(messages):
-            expires = now + to_us(ttl)
-            some_id = message_id(MessageName(now + to_us(delay), number, delay > 0, expires))
+        for number, message in enumerate(messages):
+            expires = now + to_us(message.ttl)
+            some_id = message_id(MessageName(now + to_us(message.delay), number, message.delay > 0, expires))
             ids.append(some_id)
             calls.append(
                 partial(
                     self._store.put,
                     place.container,
                     place.prefix + MESSAGES + some_id,
-                    pack_message(Sent(now, client_id, headers, body), digest, self._queues.inline_bytes),
+                    pack_message(
+                        Sent(now, client_id, message.headers, message.body), digest, self._queues.inline_bytes
+                    ),
                     deadline,
                     delete_at=kept_until(expires),
                     once=True,
@@ -144,15 +146,18 @@ class SwiftMessages(MessageController):
             self._choice.look(place, view, ids, deadline)
             reasons = {some_id: _refusal(view, some_id, claim_ids) for some_id in ids}
             allowed = [some_id for some_id, reason in reasons.items() if reason is None]
+            refused = {some_id: reason for some_id, reason in reasons.items() if reason is not None}
+            # All is read before the first change: a read that fails afterwards would say that nothing happened.
+            there = self._queues.find(place, view, refused, deadline) if refused else {}
+            if Refusal.CLAIM_DOES_NOT_MATCH in refused.values() and not self._any_left(
+                place, view, claim_ids, deadline
+            ):
+                refused = dict.fromkeys(refused, Refusal.CLAIM_DOES_NOT_EXIST)
             gone = {some_id: buried(view, some_id, token) for some_id in allowed if not view.gone(some_id)}
             if self._choice.settle(place, view, gone, deadline):
                 break
         else:
             raise StorageUnavailable(BUSY)
-        refused = {some_id: reason for some_id, reason in reasons.items() if reason is not None}
-        there = self._queues.find(place, view, refused, deadline) if refused else {}
-        if Refusal.CLAIM_DOES_NOT_MATCH in refused.values() and not self._any_left(place, view, claim_ids, deadline):
-            refused = dict.fromkeys(refused, Refusal.CLAIM_DOES_NOT_EXIST)
         self._choice.delete(place, allowed, deadline)
         self._choice.forget(place, view, allowed, deadline)
         return {some_id: reason for some_id, reason in refused.items() if some_id in there}

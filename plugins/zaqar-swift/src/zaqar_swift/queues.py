@@ -9,6 +9,7 @@ be atomic with another, and none undoes somebody else's.
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -292,9 +293,12 @@ class Queues:
         )
 
     def drop_claim(self, place: Place, claim_id: str, deadline: float) -> None:
-        """Delete a claim that holds nothing. If that fails, somebody else will see that it does not, and delete it."""
+        """Delete a claim that holds nothing. If that fails, another claimer sees that it does not, and deletes it."""
         with suppress(StorageError):
-            self.store.delete(place.container, place.prefix + CLAIMS + claim_id, deadline)
+            self.delete_claim(place, claim_id, deadline)
+
+    def delete_claim(self, place: Place, claim_id: str, deadline: float) -> None:
+        self.store.delete(place.container, place.prefix + CLAIMS + claim_id, deadline)
 
     def keep_longer(self, place: Place, entries: Sequence[Entry], deadline: float) -> list[Entry]:
         """The entries, those messages kept for longer that Swift would remove before they may expire.
@@ -454,26 +458,31 @@ def lowest_id(position: Position) -> str:
 def view_of(now: int, claims: Mapping[str, ClaimObject]) -> View:
     """Puts together what the claims say."""
     view = View(now, dict(claims))
+    said: dict[str, list[tuple[int, str, Entry]]] = defaultdict(list)
     for claim_id, claim in claims.items():
         for entry in claim.entries:
-            known = view.latest.get(entry.id)
-            if known is None or (known[1].times, known[0]) < (entry.times, claim_id):
-                view.latest[entry.id] = (claim_id, merged(entry, known[1] if known else None))
-            else:
-                view.latest[entry.id] = (known[0], merged(known[1], entry))
+            said[entry.id].append((entry.times, claim_id, entry))
+    for message_id, words in said.items():
+        (_, latest_id, latest), *others = sorted(words, reverse=True)
+        for _, _, entry in others:
+            latest = merged(latest, entry)
+        view.latest[message_id] = (latest_id, latest)
     return view
 
 
 def merged(latest: Entry, other: Entry | None) -> Entry:
-    """What the latest claim says, and of what another says what cannot be taken back."""
+    """What the later claim says, and of what an earlier one says what cannot be taken back.
+
+    Later is what took the message for the later try, not what has the later time: a clock may have been wrong.
+    """
     if other is None:
         return latest
-    moved = max((latest.moved_at, latest.moved_to), (other.moved_at, other.moved_to))
+    mover = latest if latest.moved_at else other
     return latest._replace(
         lives_until=max(latest.lives_until, other.lives_until),
         kept_until=max(latest.kept_until, other.kept_until),
-        moved_at=moved[0],
-        moved_to=moved[1],
+        moved_at=mover.moved_at,
+        moved_to=mover.moved_to,
     )
 
 

@@ -23,7 +23,7 @@ from zaqar_core.errors import (
     QueueNotMapped,
     StorageUnavailable,
 )
-from zaqar_core.flavors import Flavors
+from zaqar_core.pools import Pools
 from zaqar_core.registry import load_driver
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -337,14 +337,14 @@ def test_insert_that_others_come_before_every_time_gives_up() -> None:
 
 
 def test_a_pool_that_another_lets_in_while_the_flavor_is_made_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    move = Flavors._move_pools
+    move = Pools.move
 
-    def after_another(flavors: Flavors, name: str, *pools: Any) -> None:
+    def after_another(pools: Pools, name: str, wanted: Any, *, leaving: bool) -> None:
         storage.pools.update("east", flavor=name)
-        move(flavors, name, *pools)
+        move(pools, name, wanted, leaving=leaving)
 
     with connect("memory://let-in-meanwhile") as storage:
         storage.pools.create("east", uri="memory://east")
-        monkeypatch.setattr(Flavors, "_move_pools", after_another)
+        monkeypatch.setattr(Pools, "move", after_another)
         assert storage.flavors.create("gold")
         assert storage.flavors.get("gold").pools == ("east",)

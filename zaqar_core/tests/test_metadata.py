@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,11 +21,11 @@ class Queues(QueueRecords):
     """What is there, and who asked for it. ``meanwhile`` runs between the reading and its return."""
 
     def __init__(self) -> None:
-        self.there: dict[QueueKey, Mapping[str, Any]] = {ORDERS: {"n": 1}}
+        self.there: dict[QueueKey, dict[str, Any]] = {ORDERS: {"_max_claim_count": 1}}
         self.reads: list[QueueKey] = []
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def get_metadata(self, queue: QueueKey) -> Mapping[str, Any] | None:
+    def get_metadata(self, queue: QueueKey) -> dict[str, Any] | None:
         self.reads.append(queue)
         found = self.there.get(queue)
         self.meanwhile()
@@ -50,12 +50,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_metadata_is_read_once_and_again_when_its_time_is_over(clock: Clock) -> None:
     queues = Queues()
     cache = MetadataCache(queues, 5)
-    assert cache.get(ORDERS) == {"n": 1}
-    queues.there[ORDERS] = {"n": 2}
+    assert cache.get(ORDERS) == {"_max_claim_count": 1}
+    queues.there[ORDERS] = {"_max_claim_count": 2}
     clock.now += 4.999
-    assert cache.get(ORDERS) == {"n": 1}
+    assert cache.get(ORDERS) == {"_max_claim_count": 1}
     clock.now += 0.001
-    assert cache.get(ORDERS) == {"n": 2}
+    assert cache.get(ORDERS) == {"_max_claim_count": 2}
     assert len(queues.reads) == 2
 
 
@@ -84,16 +84,16 @@ def test_that_a_queue_is_not_registered_is_remembered_too(clock: Clock) -> None:
 def test_a_time_of_zero_remembers_nothing(clock: Clock) -> None:
     queues = Queues()
     cache = MetadataCache(queues, 0)
-    assert cache.get(ORDERS) == {"n": 1}
-    queues.there[ORDERS] = {"n": 2}
-    assert cache.get(ORDERS) == {"n": 2}
+    assert cache.get(ORDERS) == {"_max_claim_count": 1}
+    queues.there[ORDERS] = {"_max_claim_count": 2}
+    assert cache.get(ORDERS) == {"_max_claim_count": 2}
 
 
 def test_queues_of_one_name_in_two_projects_are_two(clock: Clock) -> None:
     queues = Queues()
     cache = MetadataCache(queues, 5)
     other = ORDERS._replace(project="other")
-    assert (cache.get(ORDERS), cache.get(other)) == ({"n": 1}, None)
+    assert (cache.get(ORDERS), cache.get(other)) == ({"_max_claim_count": 1}, None)
     cache.forget(other)
     cache.get(ORDERS)
     assert queues.reads == [ORDERS, other]
@@ -103,9 +103,9 @@ def test_a_change_of_ours_is_seen_at_once(clock: Clock) -> None:
     queues = Queues()
     cache = MetadataCache(queues, 5)
     cache.get(ORDERS)
-    queues.there[ORDERS] = {"n": 2}
+    queues.there[ORDERS] = {"_max_claim_count": 2}
     cache.forget(ORDERS)
-    assert cache.get(ORDERS) == {"n": 2}
+    assert cache.get(ORDERS) == {"_max_claim_count": 2}
 
 
 def test_what_was_read_before_a_change_of_ours_does_not_outlive_it(clock: Clock) -> None:
@@ -114,12 +114,12 @@ def test_what_was_read_before_a_change_of_ours_does_not_outlive_it(clock: Clock)
 
     def change() -> None:
         queues.meanwhile = lambda: None
-        queues.there[ORDERS] = {"n": 2}
+        queues.there[ORDERS] = {"_max_claim_count": 2}
         cache.forget(ORDERS)
 
     queues.meanwhile = change
-    assert cache.get(ORDERS) == {"n": 1}  # it was, when it was read
-    assert cache.get(ORDERS) == {"n": 2}
+    assert cache.get(ORDERS) == {"_max_claim_count": 1}  # it was, when it was read
+    assert cache.get(ORDERS) == {"_max_claim_count": 2}
 
 
 def test_a_reading_that_fails_is_not_remembered(clock: Clock) -> None:
@@ -133,7 +133,7 @@ def test_a_reading_that_fails_is_not_remembered(clock: Clock) -> None:
     with pytest.raises(StorageUnavailable):
         cache.get(ORDERS)
     queues.meanwhile = lambda: None
-    assert cache.get(ORDERS) == {"n": 1}
+    assert cache.get(ORDERS) == {"_max_claim_count": 1}
 
 
 def test_the_cache_does_not_grow_without_end(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

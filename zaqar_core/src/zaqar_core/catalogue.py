@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from zaqar_core import validation
 from zaqar_core.context import Context
 from zaqar_core.contract import QueueKey, Record
-from zaqar_core.documents import CATALOGUE, ENTRIES_BY_POOL, POOLS, Documents, attempts, digest, to_bytes
-from zaqar_core.encoding import decode
+from zaqar_core.documents import (
+    CATALOGUE,
+    ENTRIES_BY_POOL,
+    POOLS,
+    Documents,
+    Fields,
+    attempts,
+    digest,
+    readable,
+    to_bytes,
+)
 from zaqar_core.errors import PoolDoesNotExist, QueueNotMapped, StorageUnavailable
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import CatalogueEntry, Page
@@ -23,13 +33,16 @@ class _Entry:
 
     pool: str
     next: str = ""
+    rest: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that a newer version wrote."""
 
     @classmethod
-    def read(cls, record: Record) -> Self:
-        return cls(**decode(record.value))
+    def read(cls, project: str, record: Record) -> Self:
+        fields = Fields(CATALOGUE, project, record)
+        return cls(fields.take("pool", str), fields.take("next", str), fields.rest())
 
     def value(self) -> bytes:
-        return to_bytes(asdict(self))
+        return to_bytes({**self.rest, "pool": self.pool, "next": self.next})
 
 
 class Catalogue:
@@ -50,14 +63,16 @@ class Catalogue:
         entries = self._entries
         for _ in attempts(f"the catalogue entry of {queue!r}"):
             record = entries.get(key.project, key.name)
-            if record is not None and _Entry.read(record).pool:
+            entry = _Entry("") if record is None else _Entry.read(key.project, record)
+            if entry.pool:
                 return False
+            entry = replace(entry, next=pool)
             self._check_pool(pool)
             if record is None:
-                version = entries.insert(key.project, key.name, _Entry("", pool).value())
+                version = entries.insert(key.project, key.name, entry.value())
             else:
-                version = entries.replace(key.project, record, _Entry("", pool).value())
-            if version and self._confirm(key, Record(key.name, b"", version, ""), _Entry("", pool)):
+                version = entries.replace(key.project, record, entry.value())
+            if version and self._confirm(key, Record(key.name, b"", version, ""), entry):
                 return True
         raise AssertionError  # attempts raises
 
@@ -72,7 +87,7 @@ class Catalogue:
         """Whether the queue has an entry."""
         key = self._context.key(queue, project)
         record = self._entries.get(key.project, key.name)
-        return record is not None and _Entry.read(record).pool != ""
+        return record is not None and _Entry.read(key.project, record).pool != ""
 
     @observed("catalogue.update")
     def update(self, queue: str, pool: str, *, project: str | None = None) -> None:
@@ -82,8 +97,9 @@ class Catalogue:
             record, entry = self._existing(key)
             self._check_pool(pool)
             before = self._index.get(entry.pool, digest(*key))
-            version = self._entries.replace(key.project, record, _Entry(entry.pool, pool).value())
-            if version and self._confirm(key, record._replace(version=version), _Entry(entry.pool, pool)):
+            changed = replace(entry, next=pool)
+            version = self._entries.replace(key.project, record, changed.value())
+            if version and self._confirm(key, record._replace(version=version), changed):
                 if entry.pool != pool:
                     self._unindex(entry.pool, before)
                 return
@@ -96,7 +112,8 @@ class Catalogue:
             record = self._entries.get(key.project, key.name)
             if record is None:
                 return
-            pools = [pool for pool in (_Entry.read(record).pool, _Entry.read(record).next) if pool]
+            entry = _Entry.read(key.project, record)
+            pools = [pool for pool in (entry.pool, entry.next) if pool]
             indexed = [(pool, self._index.get(pool, digest(*key))) for pool in pools]
             if self._entries.delete(key.project, key.name, version=record.version):
                 for pool, found in indexed:
@@ -107,15 +124,19 @@ class Catalogue:
     def list(
         self, *, marker: str | None = None, limit: int = DEFAULT_PAGE, project: str | None = None
     ) -> Page[CatalogueEntry]:
-        """A page of the project's entries by queue name (code-point order); it may be short."""
+        """A page of the project's entries by queue name (code-point order); it may be short.
+
+        It ends before an entry that cannot be read; where that comes first, ``IncompatibleStorage`` names it.
+        """
         self._context.check_open()
         owner = self._context.project_or(project)
         after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE)
         found = self._entries.scan(owner, after=after or None, limit=most + 1)
-        last = found[:most][-1].key if found else after
-        read = [(record.key, _Entry.read(record)) for record in found[:most]]
+        read = readable(
+            found[:most], lambda record: (record.key, _Entry.read(owner, record)), lambda record: record.key
+        )
         items = [_model(QueueKey(owner, name), entry) for name, entry in read if entry.pool]
-        return Page(items, last, more=len(found) > most)
+        return Page(items, read[-1][0] if read else after, more=len(found) > len(read))
 
     @property
     def _entries(self) -> Documents:
@@ -127,7 +148,7 @@ class Catalogue:
 
     def _existing(self, key: QueueKey) -> tuple[Record, _Entry]:
         record = self._entries.get(key.project, key.name)
-        entry = None if record is None else _Entry.read(record)
+        entry = None if record is None else _Entry.read(key.project, record)
         if record is None or entry is None or not entry.pool:
             raise QueueNotMapped(f"queue {key.name!r} is in no pool's catalogue; insert it first")
         return record, entry
@@ -141,13 +162,14 @@ class Catalogue:
             if not entry.pool:
                 self._entries.delete(key.project, key.name, version=record.version)
             else:
-                self._entries.replace(key.project, record, _Entry(entry.pool).value())
+                self._entries.replace(key.project, record, replace(entry, next="").value())
             raise
-        return self._entries.replace(key.project, record, _Entry(entry.next).value()) is not None
+        confirmed = replace(entry, pool=entry.next, next="")
+        return self._entries.replace(key.project, record, confirmed.value()) is not None
 
     def _check_pool(self, pool: str) -> None:
         record = self._context.documents(POOLS).get("", pool)
-        if record is None or decode(record.value)["deleting"]:
+        if record is None or Fields(POOLS, "", record).take("deleting", bool):
             raise PoolDoesNotExist(
                 f"no pool is called {pool!r}, or it is being made or deleted; create it; if pools.list() shows it, "
                 "delete it again first"
@@ -161,13 +183,14 @@ class Catalogue:
 
     def _write_index(self, pool: str, key: QueueKey) -> None:
         """Write it anew, even if it is there: who read it before must not delete it now."""
-        name, value = digest(*key), to_bytes(key._asdict())
+        name, value = digest(*key), key._asdict()
         for _ in attempts(f"the index of pool {pool!r}"):
             record = self._index.get(pool, name)
             if record is None:
-                written = self._index.insert(pool, name, value)
+                written = self._index.insert(pool, name, to_bytes(value))
             else:
-                written = self._index.replace(pool, record, value)
+                known = Fields(ENTRIES_BY_POOL, pool, record).rest()
+                written = self._index.replace(pool, record, to_bytes({**known, **value}))
             if written:
                 return
 
@@ -179,10 +202,11 @@ def find_entry(context: Context, pool: str) -> str:
     """
     index, entries = context.documents(ENTRIES_BY_POOL), context.documents(CATALOGUE)
     for indexed in index.all(pool):
-        project, queue = QueueKey(**decode(indexed.value))
+        fields = Fields(ENTRIES_BY_POOL, pool, indexed)
+        project, queue = fields.take("project", str), fields.take("name", str)
         for _ in attempts(f"the catalogue entry of {queue!r}"):
             record = entries.get(project, queue)
-            entry = _Entry("") if record is None else _Entry.read(record)
+            entry = _Entry("") if record is None else _Entry.read(project, record)
             if entry.pool == pool:
                 return f"queue {queue!r} of project {project!r}"
             if record is None or entry.next != pool:
@@ -190,7 +214,7 @@ def find_entry(context: Context, pool: str) -> str:
             if not entry.pool:
                 struck = entries.delete(project, queue, version=record.version)
             else:
-                struck = entries.replace(project, record, _Entry(entry.pool).value()) is not None
+                struck = entries.replace(project, record, replace(entry, next="").value()) is not None
             if struck:
                 break
         index.delete(pool, indexed.key, version=indexed.version)

@@ -255,9 +255,10 @@ class RecordStore(ABC):
         It need not be atomic: an error may leave some of them deleted. Override it where many records can be deleted
         in fewer round trips or transactions than one each.
         """
-        deleted = 0
-        while page := self.scan(space, prefix=prefix, limit=1_000):
+        deleted, after = 0, None
+        while page := self.scan(space, prefix=prefix, after=after, limit=1_000):  # on from there: a listing may lag
             deleted += sum(self.delete(space, record.key) for record in page)
+            after = page[-1].key
         return deleted
 
 

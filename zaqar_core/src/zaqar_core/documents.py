@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from zaqar_core.contract import Record, RecordStore, Space, new_id
-from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from zaqar_core.encoding import decode
+from zaqar_core.errors import IncompatibleStorage, OutcomeUnknown, StorageError, StorageUnavailable
+from zaqar_core.kit.deadline import remaining
+
+T = TypeVar("T")
 
 QUEUES = "queues"
 POOLS = "pools"
@@ -26,6 +31,8 @@ DIGEST = 24
 _MOST_ATTEMPTS = 100
 _LONGEST_PAUSE = 0.02
 _PAGE = 1_000
+_LONGEST = 1e12
+_MISSING = object()
 
 
 class Documents:
@@ -37,27 +44,31 @@ class Documents:
 
     def get(self, project: str, key: str) -> Record | None:
         """The record, or None if it is absent."""
-        return self._records.get(self._space(project), key)
+        return self._in_time().get(self._space(project), key)
 
     def insert(self, project: str, key: str, value: bytes, *, ttl: float | None = None) -> str | None:
         """The version of the new record; None if there is one already."""
-        space = self._space(project)
-        return self._settled(project, key, lambda nonce: self._records.insert(space, key, value, nonce=nonce, ttl=ttl))
+        space, records = self._space(project), self._in_time()
+        return self._settled(project, key, lambda nonce: records.insert(space, key, value, nonce=nonce, ttl=ttl))
 
     def replace(self, project: str, record: Record, value: bytes) -> str | None:
         """The version that replaced this one; None if it is not the current one any more."""
-        space, key, version = self._space(project), record.key, record.version
+        space, key, version, records = self._space(project), record.key, record.version, self._in_time()
         return self._settled(
-            project, key, lambda nonce: self._records.replace(space, key, value, version=version, nonce=nonce)
+            project, key, lambda nonce: records.replace(space, key, value, version=version, nonce=nonce)
         )
 
     def delete(self, project: str, key: str, *, version: str | None = None) -> bool:
         """Whether this call deleted the record (of that version, if one is given)."""
-        return self._records.delete(self._space(project), key, version=version)
+        return self._in_time().delete(self._space(project), key, version=version)
+
+    def delete_all(self, project: str, *, prefix: str) -> int:
+        """Delete every record whose key starts with ``prefix``; an error may leave some of them."""
+        return self._in_time().delete_all(self._space(project), prefix=prefix)
 
     def scan(self, project: str, *, prefix: str = "", after: str | None = None, limit: int) -> Sequence[Record]:
         """Up to ``limit`` records by key, those that start with ``prefix`` and come after ``after``."""
-        return self._records.scan(self._space(project), prefix=prefix, after=after, limit=limit)
+        return self._in_time().scan(self._space(project), prefix=prefix, after=after, limit=limit)
 
     def all(self, project: str, *, prefix: str = "") -> Iterator[Record]:
         """Every record by key, read in pages: what comes and goes meanwhile may be missed."""
@@ -71,10 +82,16 @@ class Documents:
 
     def count(self, project: str, *, prefix: str = "") -> int:
         """How many records have a key that starts with ``prefix``."""
-        return self._records.count(self._space(project), prefix=prefix)
+        return self._in_time().count(self._space(project), prefix=prefix)
 
     def _space(self, project: str) -> Space:
         return Space(self._kind, project)
+
+    def _in_time(self) -> RecordStore:
+        """The store, while the operation has time left: so no operation of many steps goes on without end."""
+        if remaining(math.inf) <= 0:
+            raise StorageUnavailable("the timeout of the operation is over; allow more time, or try again")
+        return self._records
 
     def _settled(self, project: str, key: str, write: Callable[[str], str | None]) -> str | None:
         """Run a write; after an unknown outcome read back whether it was ours that took effect."""
@@ -96,24 +113,103 @@ class Documents:
         return record.version if record is not None and record.nonce == nonce else None
 
 
+class Fields:
+    """The fields of a stored record, of which each is taken by name and type.
+
+    What is missing or of another type, ``null`` included, raises ``IncompatibleStorage``, which names the record.
+    """
+
+    def __init__(self, kind: str, project: str, record: Record) -> None:
+        self._where = kind, project, record.key
+        try:
+            value = decode(record.value)
+        except IncompatibleStorage as error:
+            raise self._damage(f"its {len(record.value)} bytes are no JSON") from error
+        if not isinstance(value, dict):
+            raise self._damage(f"expected a JSON object, got a {type(value).__name__}")
+        self._fields: dict[str, Any] = value
+
+    def take(self, name: str, kind: type[T]) -> T:
+        """The field's value, of this very type."""
+        value = self._fields.pop(name, _MISSING)
+        if type(value) is not kind:
+            raise self._wrong(name, value, kind.__name__)
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """The field's value: a list of strings."""
+        values = self.take(name, list)
+        if not all(isinstance(value, str) for value in values):
+            raise self._damage(f"its field {name!r} is no list of strings")
+        return values
+
+    def seconds(self, name: str) -> float | None:
+        """The field's value: a number of seconds, or null."""
+        value = self._fields.pop(name, _MISSING)
+        if value is None or (type(value) in (int, float) and 0 <= value <= _LONGEST):
+            return None if value is None else float(value)
+        raise self._wrong(name, value, "number of seconds or null")
+
+    def rest(self) -> dict[str, Any]:
+        """What was not taken: fields of a newer version, which are kept when the record is written again."""
+        return self._fields
+
+    def _damage(self, why: str) -> IncompatibleStorage:
+        return damaged(*self._where, why)
+
+    def _wrong(self, name: str, value: object, expected: str) -> IncompatibleStorage:
+        got = "nothing" if value is _MISSING else f"a {type(value).__name__}"
+        return self._damage(f"expected its field {name!r} to be a {expected}, got {got}")
+
+
+def damaged(kind: str, project: str, key: str, why: str) -> IncompatibleStorage:
+    """The error about a record that cannot be understood. It shows no values, which may be secrets."""
+    owner = f" of project {project!r}" if project else ""
+    return IncompatibleStorage(
+        f"the record {key!r} of {kind}{owner} is damaged, or was written by something else: {why}; it was left as it "
+        "is: repair it, or delete it from the record store"
+    )
+
+
+def readable(found: Iterable[Record], read: Callable[[Record], T], marker: Callable[[Record], str]) -> list[T]:
+    """What the records of a page say, up to the first that is damaged.
+
+    Where that is the very first, raises ``IncompatibleStorage`` and says how to list what comes after it.
+    """
+    items: list[T] = []
+    for record in found:
+        try:
+            items.append(read(record))
+        except IncompatibleStorage as error:
+            if items:
+                break
+            raise IncompatibleStorage(f"{error}; marker={marker(record)!r} lists what comes after it") from error
+    return items
+
+
 def attempts(what: str) -> Iterator[int]:
     """Numbers to loop over while other writers come first, with pauses; ``StorageUnavailable`` in the end."""
     for number in range(_MOST_ATTEMPTS):
         if number > 1:
-            time.sleep(random.uniform(0.0, min(0.001 * 2**number, _LONGEST_PAUSE)))
+            time.sleep(min(random.uniform(0.0, min(0.001 * 2**number, _LONGEST_PAUSE)), remaining(math.inf)))
         yield number
     raise StorageUnavailable(f"{what} was changed by others {_MOST_ATTEMPTS} times meanwhile; try again later")
 
 
 @contextmanager
-def begun(what: str) -> Iterator[None]:
-    """What fails in here may have happened in part, since it takes several writes: it says so."""
+def begun(
+    what: str, *, remedy: str = "do it again to finish it", undone: tuple[type[StorageError], ...] = ()
+) -> Iterator[None]:
+    """What fails in here may have happened in part, since it takes several writes: it says so.
+
+    ``undone``: errors before which the block has put back what it changed.
+    """
     try:
         yield
-    except OutcomeUnknown:
-        raise
-    except StorageUnavailable as error:
-        raise OutcomeUnknown(f"{what} may be half done; do it again to finish it: {error}") from error
+    except StorageError as error:
+        if isinstance(error, (OutcomeUnknown, *undone)):
+            raise
+        raise OutcomeUnknown(f"{what} may be half done; {remedy}: {error}") from error
 
 
 def to_bytes(value: Mapping[str, Any]) -> bytes:

@@ -33,7 +33,7 @@ class MetadataCache:
         if entry is not None and now < entry[0]:
             return entry[1]
         changes = self._changes
-        metadata = self._queues.get_metadata(queue)
+        metadata = self._queues.get_settings(queue)
         if self._ttl > 0:
             with self._lock:
                 # What was read before one of our own changes must not outlive it.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -11,9 +12,19 @@ from zaqar_core import validation
 from zaqar_core.catalogue import find_entry
 from zaqar_core.context import Context
 from zaqar_core.contract import Record
-from zaqar_core.documents import FLAVORS, POOLS, Documents, attempts, begun, to_bytes
-from zaqar_core.encoding import decode
-from zaqar_core.errors import FlavorDoesNotExist, PoolCapabilitiesMismatch, PoolDoesNotExist, PoolInUse
+from zaqar_core.documents import FLAVORS, POOLS, Documents, Fields, attempts, begun, readable, to_bytes
+from zaqar_core.errors import (
+    DoesNotExist,
+    FlavorDoesNotExist,
+    IncompatibleStorage,
+    NotPermitted,
+    OutcomeUnknown,
+    PoolCapabilitiesMismatch,
+    PoolDoesNotExist,
+    PoolInUse,
+    StorageError,
+    ZaqarError,
+)
 from zaqar_core.limits import DEFAULT_PAGE, DEFAULT_POOL_WEIGHT, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Page, Pool
 from zaqar_core.observers import observed
@@ -38,15 +49,29 @@ class _State:
     joining: str = ""
     joining_with: list[str] = field(default_factory=list)
     deleting: bool = False
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Fields that a newer version wrote."""
 
     @classmethod
     def read(cls, record: Record) -> Self:
         """The state in a record."""
-        return cls(**decode(record.value))
+        fields = Fields(POOLS, "", record)
+        return cls(
+            uri=fields.take("uri", str),
+            weight=fields.take("weight", int),
+            options=fields.take("options", dict),
+            flavor=fields.take("flavor", str),
+            capabilities=fields.texts("capabilities"),
+            joining=fields.take("joining", str),
+            joining_with=fields.texts("joining_with"),
+            deleting=fields.take("deleting", bool),
+            rest=fields.rest(),
+        )
 
     def value(self) -> bytes:
         """The state as a record's value."""
-        return to_bytes(asdict(self))
+        fields = asdict(self)
+        return to_bytes({**fields.pop("rest"), **fields})
 
     def joins(self, flavor: str, changed: _State) -> _State:
         """This state, about to be ``changed`` and in the flavor."""
@@ -98,7 +123,7 @@ class Pools:
             state = state or self._inspected(given)
             first = replace(state.joins(flavor, state), deleting=True) if flavor else state
             version = pools.insert("", name, first.value())
-            with begun(f"making pool {name!r}"):
+            with begun(f"making pool {name!r}", undone=(IncompatibleStorage,)):
                 if version and (not flavor or self._join(Record(name, b"", version, ""), None, state, flavor)):
                     return True
         raise AssertionError
@@ -140,7 +165,7 @@ class Pools:
         for _ in attempts(f"pool {name!r}"):
             record, state = self._existing(name)
             if state.deleting:
-                raise PoolDoesNotExist(f"pool {name!r} is being made or deleted; delete it again, then create it")
+                raise _going(name)
             wanted = state.flavor if flavor is None else flavor and validation.flavor_name(flavor)
             changed = replace(state, **given)
             if given.keys() & {"uri", "options"}:
@@ -172,14 +197,20 @@ class Pools:
             if record is None:
                 return
             state = _State.read(record)
-            if not state.deleting:
+            marked = not state.deleting
+            if marked:
                 state = replace(state.apart(), deleting=True)
                 version = pools.replace("", record, state.value())
                 if version is None:
                     continue
                 record = record._replace(version=version)
-            with begun(f"deleting pool {name!r}"):
-                reason = self._use(name, state)
+            with begun(f"deleting pool {name!r}", undone=(IncompatibleStorage,)):
+                try:
+                    reason = self._use(name, state)
+                except IncompatibleStorage:
+                    if marked:
+                        pools.replace("", record, replace(state, deleting=False).value())
+                    raise
                 if not reason and pools.delete("", name, version=record.version):
                     return
                 if reason and pools.replace("", record, replace(state, deleting=False).value()):
@@ -187,11 +218,14 @@ class Pools:
 
     @observed("pools.list", count=lambda page: len(page.items))
     def list(self, *, marker: str | None = None, limit: int = DEFAULT_PAGE) -> Page[Pool]:
-        """A page of pools by name (code-point order)."""
+        """A page of pools by name (code-point order).
+
+        It ends before a pool that cannot be read; where that comes first, ``IncompatibleStorage`` names it.
+        """
         after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE)
         found = self._documents.scan("", after=after or None, limit=most + 1)
-        pools = [_pool(record, _State.read(record)) for record in found[:most]]
-        return Page(pools, pools[-1].name if pools else after, more=len(found) > most)
+        pools = readable(found[:most], lambda record: _pool(record, _State.read(record)), lambda record: record.key)
+        return Page(pools, pools[-1].name if pools else after, more=len(found) > len(pools))
 
     @observed("pools.get_pools_by_flavor", count=len)
     def get_pools_by_flavor(self, flavor: str) -> builtins.list[Pool]:
@@ -200,24 +234,51 @@ class Pools:
         return [_pool(record, state) for record, state in self._states() if state.flavor == name]
 
     def leave(self, flavor: str) -> None:
-        """Take every pool out of a flavor that is going away."""
-        for record, _ in builtins.list(self._states()):
+        """Take every pool out of a flavor that is going away, which its mark keeps others from joining."""
+        for record, state in [each for each in self._states() if flavor in (each[1].flavor, each[1].joining)]:
+            if self._leaves(flavor, record, state):
+                continue
             for _ in attempts(f"pool {record.key!r}"):
                 current = self._documents.get("", record.key)
-                state = None if current is None else _State.read(current)
-                if current is None or state is None or flavor not in (state.flavor, state.joining):
+                if current is None or self._leaves(flavor, current, _State.read(current)):
                     break
-                outside = replace(state, flavor="") if state.flavor == flavor else state
-                if self._strike(current, outside) if state.joining == flavor else self._replace(current, outside):
-                    break
+
+    def move(self, flavor: str, wanted: Sequence[str], *, leaving: bool) -> None:
+        """Let these pools be in the flavor; with ``leaving``, no others. All are moved back if one cannot be.
+
+        The rules are looked at once for all of them, so that the cost grows with the pools that move.
+        """
+        states = {record.key: (record, state) for record, state in self._states()}
+        absent = next((name for name in wanted if name not in states), None)
+        if absent is not None:
+            raise _absent(absent)
+        going = [name for name, (_, state) in states.items() if state.flavor == flavor and name not in wanted]
+        self._compare(flavor, {name: states[name][1] for name in [*([] if leaving else going), *wanted]})
+        out = [name for name in going if leaving and not states[name][1].deleting]
+        into = [name for name in wanted if states[name][1].flavor != flavor]
+        try:
+            self._take_out([states[name] for name in out])
+            self._take_in(flavor, [states[name] for name in into])
+        except BaseException as error:
+            back = [self._moves_back(name, states[name][1].flavor) for name in [*reversed(into), *reversed(out)]]
+            if isinstance(error, ZaqarError) and not all(back):
+                raise OutcomeUnknown(
+                    f"flavor {flavor!r} cannot have these pools, and not all were moved back; see pools.list(), and "
+                    f"set their flavors with pools.update: {error}"
+                ) from error
+            raise
 
     @property
     def _documents(self) -> Documents:
         return self._context.documents(POOLS)
 
-    def capabilities_by_pool(self, flavor: str) -> dict[str, builtins.list[str]]:
-        """The pools of a flavor by name, each with the capabilities of its driver."""
-        return {record.key: state.capabilities for record, state in self._states() if state.flavor == flavor}
+    def capabilities_by_flavor(self) -> dict[str, dict[str, builtins.list[str]]]:
+        """The pools of each flavor that has some, by name, each with the capabilities of its driver."""
+        found: dict[str, dict[str, builtins.list[str]]] = {}
+        for record, state in self._states():
+            if state.flavor:
+                found.setdefault(state.flavor, {})[record.key] = state.capabilities
+        return found
 
     def _states(self) -> Iterator[tuple[Record, _State]]:
         return ((record, _State.read(record)) for record in self._documents.all(""))
@@ -225,7 +286,7 @@ class Pools:
     def _existing(self, name: str) -> tuple[Record, _State]:
         record = self._documents.get("", validation.pool_name(name))
         if record is None:
-            raise PoolDoesNotExist(f"no pool is called {name!r}; create it, or see pools.list()")
+            raise _absent(name)
         return record, _State.read(record)
 
     def _inspected(self, state: _State) -> _State:
@@ -254,7 +315,7 @@ class Pools:
         """
         pools = self._documents
         try:
-            self._check_flavor(record.key, flavor, after.capabilities)
+            self._check_flavor({record.key}, flavor, after.capabilities)
         except BaseException:
             if before is None:
                 pools.delete("", record.key, version=record.version)
@@ -263,25 +324,72 @@ class Pools:
             raise
         return pools.replace("", record, replace(after.apart(), flavor=flavor).value()) is not None
 
-    def _check_flavor(self, name: str, flavor: str, capabilities: builtins.list[str]) -> None:
-        """Keep out of the flavor whoever is joining it with other capabilities; raise if a pool in it has others."""
+    def _check_flavor(self, names: Collection[str], flavor: str, capabilities: builtins.list[str]) -> None:
+        """Keep out of the flavor whoever is joining it with other capabilities; raise if a pool in it has others.
+
+        ``names``: the pools that have announced that they join it, with these capabilities.
+        """
         for _ in attempts(f"flavor {flavor!r}"):
             found = self._context.documents(FLAVORS).get("", flavor)
-            if found is None or decode(found.value)["deleting"]:
+            if found is None or Fields(FLAVORS, "", found).take("deleting", bool):
                 raise FlavorDoesNotExist(f"no flavor is called {flavor!r}; create it, or see flavors.list()")
             struck = True
             for record, other in self._states():
-                if record.key == name:
+                if record.key in names:
                     continue
                 if other.flavor == flavor and other.capabilities != capabilities:
-                    raise PoolCapabilitiesMismatch(
-                        f"pool {name!r} cannot be in the flavor {flavor!r} with pool {record.key!r}: capabilities "
-                        f"differ ({_difference(other.capabilities, capabilities)}); use another flavor or equal options"
-                    )
+                    raise _mismatch(min(names), capabilities, flavor, record.key, other.capabilities)
                 if other.joining == flavor and other.joining_with != capabilities:
                     struck = self._strike(record, other) and struck
             if struck:
                 return
+
+    def _compare(self, flavor: str, members: Mapping[str, _State]) -> None:
+        """Raise if these pools cannot be in one flavor, before anything is written."""
+        first: tuple[str, builtins.list[str]] | None = None
+        for name, state in members.items():
+            if state.deleting and state.flavor != flavor:
+                raise _going(name)
+            if first is None:
+                first = name, state.capabilities
+            elif state.capabilities != first[1]:
+                raise _mismatch(name, state.capabilities, flavor, *first)
+
+    def _take_out(self, pools: Sequence[tuple[Record, _State]]) -> None:
+        for record, state in pools:
+            if not self._replace(record, replace(state.apart(), flavor="")):
+                with suppress(PoolDoesNotExist):  # what is gone is out, too
+                    self.update(record.key, flavor="")
+
+    def _take_in(self, flavor: str, pools: Sequence[tuple[Record, _State]]) -> None:
+        """Announce all, look once whether they may, then confirm all; those that others change go one by one."""
+        joining: dict[str, tuple[Record, _State]] = {}
+        for record, state in pools:
+            version = self._documents.replace("", record, state.joins(flavor, state).value())
+            if version is not None:
+                joining[record.key] = record._replace(version=version), state
+        if joining:
+            self._check_flavor(joining.keys(), flavor, pools[0][1].capabilities)
+        for record, state in pools:
+            announced = joining.get(record.key)
+            if announced is None or not self._replace(announced[0], replace(state.apart(), flavor=flavor)):
+                self.update(record.key, flavor=flavor)
+
+    def _leaves(self, flavor: str, record: Record, state: _State) -> bool:
+        """Take a pool out of the flavor, if it is in it or joining it; False if others changed it meanwhile."""
+        outside = replace(state, flavor="") if state.flavor == flavor else state
+        if state.joining == flavor:
+            return self._strike(record, outside)
+        return outside is state or self._replace(record, outside)
+
+    def _moves_back(self, pool: str, flavor: str) -> bool:
+        """Put a pool into the flavor that it was in; False if the datastore may not have done it."""
+        try:
+            with suppress(DoesNotExist, NotPermitted):  # others have changed it, or its flavor
+                self.update(pool, flavor=flavor)
+        except StorageError:
+            return False
+        return True
 
     def _strike(self, record: Record, state: _State) -> bool:
         """Let a pool not join what it is joining: one that is being made goes. False if it has changed meanwhile."""
@@ -304,6 +412,21 @@ class Pools:
 
 def _pool(record: Record, state: _State) -> Pool:
     return Pool(record.key, state.uri, state.weight, state.flavor, state.options)
+
+
+def _absent(name: str) -> PoolDoesNotExist:
+    return PoolDoesNotExist(f"no pool is called {name!r}; create it, or see pools.list()")
+
+
+def _going(name: str) -> PoolDoesNotExist:
+    return PoolDoesNotExist(f"pool {name!r} is being made or deleted; delete it again, then create it")
+
+
+def _mismatch(name: str, own: list[str], flavor: str, other: str, others: list[str]) -> PoolCapabilitiesMismatch:
+    return PoolCapabilitiesMismatch(
+        f"pool {name!r} cannot be in the flavor {flavor!r} with pool {other!r}: capabilities differ "
+        f"({_difference(others, own)}); use another flavor or equal options"
+    )
 
 
 def _difference(one: list[str], other: list[str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from zaqar_core import validation
 from zaqar_core.context import Context
 from zaqar_core.contract import MessageController, QueueKey
+from zaqar_core.documents import begun
 from zaqar_core.errors import QueueDoesNotExist, Unsupported
 from zaqar_core.limits import DEFAULT_PAGE
 from zaqar_core.models import Page, QueueEntry, QueueStats
@@ -37,15 +38,15 @@ class Queues:
     @observed("queues.exists", queue="name")
     def exists(self, name: str, *, project: str | None = None) -> bool:
         """Whether the queue is registered."""
-        return self._records.get_metadata(self._context.key(name, project)) is not None
+        return self._records.exists(self._context.key(name, project))
 
     @observed("queues.get_metadata", queue="name")
     def get_metadata(self, name: str, *, project: str | None = None) -> dict[str, Any]:
-        """The queue's metadata. Raises ``QueueDoesNotExist``."""
+        """The queue's metadata. Raises ``QueueDoesNotExist``; ``IncompatibleStorage`` if they are no JSON object."""
         metadata = self._records.get_metadata(self._context.key(name, project))
         if metadata is None:
             raise _absent(name)
-        return dict(metadata)
+        return metadata
 
     @observed("queues.set_metadata", queue="name")
     def set_metadata(self, name: str, metadata: Mapping[str, Any], *, project: str | None = None) -> None:
@@ -59,16 +60,52 @@ class Queues:
         if not found:
             raise _absent(name)
 
-    @observed("queues.delete", queue="name")
-    def delete(self, name: str, *, project: str | None = None) -> None:
-        """Delete the queue with its messages, claims and subscriptions; an unknown one is no error."""
-        key, records = self._context.key(name, project), self._records
-        self._messages.purge(key)
-        self._subscriptions.drop(key)
+    @observed("queues.update_metadata", queue="name")
+    def update_metadata(
+        self,
+        name: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        project: str | None = None,
+    ) -> dict[str, Any]:
+        """Set some keys and remove others; the rest stay, also those that other clients change at the same time.
+
+        Returns the metadata as they are then. They are checked as a whole: ``_dead_letter_queue`` can be set once
+        ``_max_claim_count`` is, or together with it. To remove a key that is not there is no error. Raises
+        ``QueueDoesNotExist``, ``InvalidMetadata``.
+        """
+        key = self._context.key(name, project)
+        wanted, unwanted = validation.metadata_changes({} if changes is None else changes, remove)
+        result: dict[str, Any] = {}
+
+        def change(metadata: dict[str, Any]) -> bytes:
+            nonlocal result
+            result = {known: value for known, value in metadata.items() if known not in unwanted} | wanted
+            return validation.metadata(result, name, self._context.limits, stored=metadata.keys() - wanted.keys())
+
         try:
-            records.delete(key)
+            found = self._records.change_metadata(key, change)
         finally:
             self._forget(key)
+        if not found:
+            raise _absent(name)
+        return result
+
+    @observed("queues.delete", queue="name")
+    def delete(self, name: str, *, project: str | None = None) -> None:
+        """Delete the queue with its messages, claims and subscriptions; an unknown one is no error.
+
+        It takes several steps: ``OutcomeUnknown`` means that some of them may be done. Do it again to finish it.
+        """
+        key, records = self._context.key(name, project), self._records
+        self._messages.purge(key)
+        with begun(f"deleting queue {name!r}"):
+            self._subscriptions.drop(key)
+            try:
+                records.delete(key)
+            finally:
+                self._forget(key)
 
     @observed("queues.list", count=lambda page: len(page.items))
     def list(
@@ -100,7 +137,7 @@ class Queues:
     def stats(self, name: str, *, project: str | None = None) -> QueueStats:
         """How many messages are in each state. Raises ``QueueDoesNotExist``."""
         key = self._context.key(name, project)
-        if self._records.get_metadata(key) is None:
+        if not self._records.exists(key):
             raise _absent(name)
         return self._messages.stats(key)
 

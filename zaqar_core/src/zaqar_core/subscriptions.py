@@ -10,8 +10,7 @@ from zaqar_core import validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
 from zaqar_core.contract import QueueKey, Record, RecordStore
-from zaqar_core.documents import DIGEST, SUBSCRIPTIONS, Documents, attempts, digest, to_bytes
-from zaqar_core.encoding import decode
+from zaqar_core.documents import DIGEST, SUBSCRIPTIONS, Documents, Fields, attempts, digest, readable, to_bytes
 from zaqar_core.errors import SubscriptionDoesNotExist, Unsupported
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Page, Subscription
@@ -91,8 +90,11 @@ class Subscriptions:
         prefix = _key(key, "")
         after = validation.digest_marker(marker, DIGEST)
         found = documents.scan(key.project, prefix=prefix, after=prefix + after if after else None, limit=most + 1)
-        items = [_model(key, record) for record in found[:most]]
-        return Page(items, found[:most][-1].key.removeprefix(prefix) if found else after, more=len(found) > most)
+        items = readable(
+            found[:most], lambda record: _model(key, record), lambda record: record.key.removeprefix(prefix)
+        )
+        last = found[len(items) - 1].key.removeprefix(prefix) if items else after
+        return Page(items, last, more=len(found) > len(items))
 
     @observed("subscriptions.update")
     def update(
@@ -118,8 +120,7 @@ class Subscriptions:
     def drop(self, key: QueueKey) -> None:
         """Delete every subscription of a queue that goes."""
         if self._records is not None and Capability.SUBSCRIPTIONS in self._context.capabilities:
-            for record in self._records.all(key.project, prefix=_key(key, "")):
-                self._records.delete(key.project, record.key)
+            self._records.delete_all(key.project, prefix=_key(key, ""))
 
     def _open(self, queue: str, project: str | None) -> tuple[QueueKey, Documents]:
         key = self._context.key(queue, project)
@@ -132,7 +133,8 @@ class Subscriptions:
         key, documents = self._open(queue, project)
         for _ in attempts(f"subscription {subscription_id!r}"):
             record = self._existing(documents, key, subscription_id)
-            if documents.replace(key.project, record, to_bytes({**decode(record.value), **changes})):
+            value = {**Fields(SUBSCRIPTIONS, key.project, record).rest(), **changes}
+            if documents.replace(key.project, record, to_bytes(value)):
                 return
 
     def _existing(self, documents: Documents, key: QueueKey, subscription_id: str) -> Record:
@@ -147,7 +149,7 @@ class Subscriptions:
 def _find(documents: Documents, key: QueueKey, subscription_id: str) -> Record | None:
     text = validation.identifier(subscription_id, "subscription id")
     record = documents.get(key.project, _key(key, text[:DIGEST])) if text.isascii() and text.isprintable() else None
-    return record if record is not None and decode(record.value)["id"] == text else None
+    return record if record is not None and _model(key, record).id == text else None
 
 
 def _key(key: QueueKey, subscriber: str) -> str:
@@ -156,5 +158,12 @@ def _key(key: QueueKey, subscriber: str) -> str:
 
 
 def _model(key: QueueKey, record: Record) -> Subscription:
-    value = decode(record.value)
-    return Subscription(value["id"], key.name, value["subscriber"], value["ttl"], value["options"], value["confirmed"])
+    fields = Fields(SUBSCRIPTIONS, key.project, record)
+    return Subscription(
+        fields.take("id", str),
+        key.name,
+        fields.take("subscriber", str),
+        fields.seconds("ttl"),
+        fields.take("options", dict),
+        fields.take("confirmed", bool),
+    )

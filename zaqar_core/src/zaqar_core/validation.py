@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from zaqar_core import limits as bounds
+from zaqar_core import settings
 from zaqar_core.contract import NO_HEADERS
 from zaqar_core.encoding import encode, has_surrogate, shown
 from zaqar_core.errors import (
@@ -134,8 +136,11 @@ def headers(value: object) -> Mapping[str, str]:
     return plain
 
 
-def metadata(value: object, queue: str, limits: Limits) -> bytes:
-    """A JSON object whose reserved keys have values of their kind, as bytes."""
+def metadata(value: object, queue: str, limits: Limits, *, stored: Collection[str] = ()) -> bytes:
+    """A JSON object whose reserved keys have values of their kind, as bytes; ``None`` means not set.
+
+    ``stored``: keys that the datastore has already, and which may therefore be unknown here.
+    """
     if not isinstance(value, Mapping):
         raise InvalidMetadata(f"metadata is {shown(value)}; pass a dict")
     plain = dict(value)
@@ -144,11 +149,30 @@ def metadata(value: object, queue: str, limits: Limits) -> bytes:
         raise InvalidMetadata(
             f"metadata has {len(data)} bytes as JSON; at most {limits.max_metadata_bytes}: shorten it"
         )
+    for key in plain:
+        if key.startswith("_") and key not in settings.NAMES and key not in stored:
+            raise _unknown_name(key)
     try:
-        _reserved(plain, queue, limits)
+        _reserved({key: item for key, item in plain.items() if item is not None}, queue, limits)
     except (InvalidDuration, InvalidQueueName) as error:
         raise InvalidMetadata(str(error)) from error
     return data
+
+
+def metadata_changes(changes: object, remove: object) -> tuple[dict[str, Any], set[str]]:
+    """What to set and what to remove; a key cannot be in both. The result is checked by ``metadata``."""
+    if not isinstance(changes, Mapping):
+        raise InvalidMetadata(f"changes is {shown(changes)}; pass a dict")
+    if isinstance(remove, str) or not isinstance(remove, Iterable):
+        raise InvalidMetadata(f"remove is {shown(remove)}; pass a list of keys")
+    wanted, unwanted = dict(changes), set[str]()
+    for key in remove:
+        if not isinstance(key, str):
+            raise InvalidMetadata(f"remove contains {shown(key)}; keys are strings: pass the key's name")
+        if key in wanted:
+            raise InvalidMetadata(f"metadata key {shown(key)} is both set and removed; choose one")
+        unwanted.add(key)
+    return wanted, unwanted
 
 
 def pool_name(value: object) -> str:
@@ -263,11 +287,26 @@ def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits) -> None:
         count = metadata.get(key, 1)
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InvalidMetadata(f"{key} is {shown(count)}; it is a whole number of at least 1: change it")
-    if "_dead_letter_queue" in metadata and queue_name(metadata["_dead_letter_queue"]) == queue:
-        raise InvalidMetadata(f"_dead_letter_queue is the queue {queue!r} itself; name another queue")
+    if "_dead_letter_queue" in metadata:
+        if queue_name(metadata["_dead_letter_queue"]) == queue:
+            raise InvalidMetadata(f"_dead_letter_queue is the queue {queue!r} itself; name another queue")
+        if "_max_claim_count" not in metadata:
+            raise InvalidMetadata(
+                "_dead_letter_queue is set, but _max_claim_count is not, so no message would ever go there; set "
+                "_max_claim_count to how many times a message may be claimed, such as 3"
+            )
     flavor = metadata.get("_flavor", "")
     if not isinstance(flavor, str):
         raise InvalidMetadata(f"_flavor is {shown(flavor)}; it is the name of a flavor: pass a string")
+
+
+def _unknown_name(key: str) -> InvalidMetadata:
+    close = get_close_matches(key.lower(), settings.NAMES, n=1)
+    meant = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(settings.NAMES)}."
+    return InvalidMetadata(
+        f"metadata has the unknown key {shown(key)}, and names that begin with '_' are reserved; {meant} For a key of "
+        "your own, leave out the '_'"
+    )
 
 
 def batch(messages: object) -> Sequence[Any]:

@@ -86,9 +86,9 @@ def dead_letter_ttl_is_what_was_left(env: Env) -> None:
 
 @check("DLQ-001")
 def dead_letters_need_both_settings(env: Env) -> None:
-    """With only one of ``_max_claim_count`` and ``_dead_letter_queue`` a message is handed out without end."""
+    """Without a ``_dead_letter_queue`` a message is handed out without end."""
     dead = env.queue("dead")
-    for metadata in ({"_max_claim_count": 1}, {"_dead_letter_queue": dead}, {}):
+    for metadata in ({"_max_claim_count": 1}, {"_max_claim_count": 1, "_dead_letter_queue": None}, {}):
         queue = env.queue()
         env.storage.queues.create(queue, metadata)
         [message_id] = env.storage.messages.post(queue, [NewMessage(1)])

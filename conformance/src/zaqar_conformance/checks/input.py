@@ -272,17 +272,17 @@ def input_metadata(env: Env) -> None:
 def input_reserved_metadata(env: Env) -> None:
     """A reserved key of metadata with a value of the wrong kind is refused, and the error names it."""
     bad: dict[str, tuple[object, ...]] = {
-        "_default_message_ttl": (None, "60", True, 0, -1, float("inf"), 10**9, [60]),
-        "_default_message_delay": (None, "60", True, -1, 10**9, {}),
-        "_max_messages_post_size": (None, "10", True, 0, -1, 1.5, []),
-        "_max_claim_count": (None, "3", True, 0, -1, 1.5, []),
-        "_dead_letter_queue": (None, "", 5, "x" * 65, "nul\0", True, ["q"]),
-        "_dead_letter_queue_messages_ttl": (None, "60", False, 0, -1, 10**9),
-        "_flavor": (None, 5, True, ["f"]),
+        "_default_message_ttl": ("60", True, 0, -1, float("inf"), 10**9, [60]),
+        "_default_message_delay": ("60", True, -1, 10**9, {}),
+        "_max_messages_post_size": ("10", True, 0, -1, 1.5, []),
+        "_max_claim_count": ("3", True, 0, -1, 1.5, []),
+        "_dead_letter_queue": ("", 5, "x" * 65, "nul\0", True, ["q"]),
+        "_dead_letter_queue_messages_ttl": ("60", False, 0, -1, 10**9),
+        "_flavor": (5, True, ["f"]),
     }
     for key, values in bad.items():
         for value in values:
-            raised = _metadata_refused(env, {"fine": 1, key: value})
+            raised = _metadata_refused(env, {"fine": 1, "_max_claim_count": 1, key: value})
             if value != float("inf"):  # no JSON at all, so refused before anything is known of the key
                 named = key.strip("_").replace("_", " ") in raised.replace("_", " ") or "queue name" in raised
                 ensure(named, "INP-006", f"the error for {key}={value!r} does not name the key: {raised}")

@@ -46,7 +46,7 @@ _RICH_METADATA: dict[str, Any] = {
     "float": -1.5e-9,
     "text": "quotes ' \" ` backslash \\ NUL \0 \u2028 \U0001f600",
     "nested": {"list": [[], {}, [{}]], "_flavor": "nested keys are the application's"},
-    "_own": "an underscore is no reservation",
+    "own_": "an underscore at the end is no reservation",
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from zaqar_conformance.mutants.pauses import round_trip
 from zaqar_conformance.mutants.zoo import Change, core_mutant, mutant
 from zaqar_conformance.reference.messages import ReferenceMessages
-from zaqar_core import catalogue, encoding, flavors, pools, subscriptions
+from zaqar_core import catalogue, encoding, pools, subscriptions
 from zaqar_core.claims import Claims
 from zaqar_core.contract import EncodedMessage, QueueKey, Record, StoredMessage
 from zaqar_core.encoding import decode
@@ -133,7 +133,7 @@ def pools_do_not_strike_entries() -> list[Change]:
         for indexed in index.all(pool):
             key = decode(indexed.value)
             record = entries.get(key["project"], key["name"])
-            if record is not None and catalogue._Entry.read(record).pool == pool:
+            if record is not None and catalogue._Entry.read(key["project"], record).pool == pool:
                 return "a queue"
         return ""
 
@@ -179,20 +179,23 @@ def flavors_leave_their_pools() -> list[Change]:
 @core_mutant("FLA-002", "FLA-003", "FLA-007")
 def any_pool_joins_any_flavor() -> list[Change]:
     """The capabilities of a flavor's pools are not compared."""
-    return [(pools.Pools, "_check_flavor", lambda self, name, flavor, capabilities: None)]
+    return [
+        (pools.Pools, "_check_flavor", lambda self, names, flavor, capabilities: None),
+        (pools.Pools, "_compare", lambda self, flavor, members: None),
+    ]
 
 
 @core_mutant("FLA-002", "FLA-003")
 def refused_changes_are_half_done() -> list[Change]:
     """``flavors.update`` leaves what it has moved where the rest is refused."""
 
-    def move_pools(self: flavors.Flavors, name: str, wanted: Sequence[str], before: Sequence[str] = ()) -> None:
-        for pool in self._pools.get_pools_by_flavor(name):
-            self._pools.update(pool.name, flavor="")
+    def move(self: pools.Pools, flavor: str, wanted: Sequence[str], *, leaving: bool) -> None:
+        for pool in self.get_pools_by_flavor(flavor) if leaving else ():
+            self.update(pool.name, flavor="")
         for member in wanted:
-            self._pools.update(member, flavor=name)
+            self.update(member, flavor=flavor)
 
-    return [(flavors.Flavors, "_move_pools", move_pools)]
+    return [(pools.Pools, "move", move)]
 
 
 @core_mutant("POO-007")

@@ -44,6 +44,13 @@ def add(queue: Commands) -> None:
     add_queue(change)
     change.add_argument("metadata", metavar="METADATA", type=json_object, help="a JSON object")
 
+    update = queue.command("update-metadata", _update_metadata, "set or remove some keys of a queue's metadata")
+    add_queue(update)
+    update.add_argument(
+        "metadata", metavar="METADATA", nargs="?", type=json_object, help="a JSON object: the keys to set; others stay"
+    )
+    update.add_argument("--remove", action="append", default=[], metavar="KEY", help="a key to remove; may be repeated")
+
     purge = queue.command("purge", _purge, "delete all messages and claims of a queue")
     delete = queue.command("delete", _delete, "delete a queue with its messages, claims and subscriptions")
     for parser in (purge, delete):
@@ -56,7 +63,7 @@ def _create(session: Session) -> Exit:
     created = session.storage.queues.create(name, metadata or {})
     if not created and metadata is not None and session.storage.queues.get_metadata(name) != metadata:
         raise CommandError(
-            f"queue {name!r} is there already, with other metadata: see queue show, change it with queue set-metadata",
+            f"queue {name!r} is there already, with other metadata: see queue show, change them with update-metadata",
             Exit.REFUSED,
         )
     text = f"created queue {name!r}" if created else f"queue {name!r} was there already"
@@ -103,6 +110,17 @@ def _set_metadata(session: Session) -> Exit:
     given = session.arguments
     session.storage.queues.set_metadata(given.queue, given.metadata)
     session.output.done(f"changed queue {given.queue!r}", {"queue": given.queue, "metadata": given.metadata})
+    return Exit.DONE
+
+
+def _update_metadata(session: Session) -> Exit:
+    given = session.arguments
+    if not given.metadata and not given.remove:
+        raise CommandError(
+            "nothing to change: write METADATA, a JSON object of keys to set, or --remove KEY", Exit.USAGE
+        )
+    metadata = session.storage.queues.update_metadata(given.queue, given.metadata, remove=given.remove)
+    session.output.done(f"changed queue {given.queue!r}", {"queue": given.queue, "metadata": metadata})
     return Exit.DONE
 
 

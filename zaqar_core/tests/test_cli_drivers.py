@@ -19,6 +19,9 @@ BROKEN = {
     "ddd": "from zaqar_core.contract import Driver\nclass D(Driver): contract = 2",
     "eee": "from zaqar_core.contract import Driver\nclass D(Driver): contract = 1",
     "fff": "from zaqar_core.contract import Driver\nclass D(Driver): contract, possible_capabilities = 1, ['SPEED']",
+    "ggg": "raise GeneratorExit('stop')",
+    "hhh": "class Own(BaseException): pass\nraise Own('stop')",
+    "iii": "class Own(Exception):\n    def __str__(self): raise RuntimeError\nraise Own",
 }
 
 
@@ -65,7 +68,12 @@ def test_each_broken_one_says_why_and_the_rest_is_shown(zaqar: Zaqar) -> None:
     assert "speaks contract 2, this zaqar-core speaks 1" in found["ddd"]["problem"]
     assert "possible_capabilities" in found["eee"]["problem"]
     assert "'SPEED' is not a valid Capability" in found["fff"]["problem"]
-    assert {zaqar("--uri", f"{scheme}://host", "ping").code for scheme in ("aaa", "bbb", "ccc", "ddd")} == {5}
+    assert "failed with GeneratorExit: stop" in found["ggg"]["problem"]
+    assert "failed with Own: stop" in found["hhh"]["problem"]
+    assert "failed with Own: <its text fails with RuntimeError>" in found["iii"]["problem"]
+    assert {
+        zaqar("--uri", f"{scheme}://host", "ping").code for scheme in ("aaa", "bbb", "ccc", "ddd", "ggg", "hhh", "iii")
+    } == {5}
     shown = zaqar("drivers")
     assert shown.code == 5
     assert ["aaa", "zaqar-aaa", "1.2", "-", "broken"] in map(str.split, shown.out.splitlines())

@@ -6,11 +6,13 @@ import re
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
 from zaqar_core.errors import AmbiguousScheme, BrokenDriver, ContractMismatch, UnknownScheme
-from zaqar_core.registry import DISTRIBUTIONS, GROUP, distribution, installed, load_driver
+from zaqar_core.plugins import owner, version
+from zaqar_core.registry import DISTRIBUTIONS, GROUP, installed, load_driver
 
 Install = Callable[..., None]
 
@@ -102,8 +104,10 @@ def test_nobody_is_led_to_a_scheme_without_tls_who_did_not_ask_for_it(
         ("class Mine(", SyntaxError, "this is an error in zaqar-mine"),
         ("", AttributeError, "this is an error in zaqar-mine"),
         ("import sys; sys.exit(3)", SystemExit, "failed with SystemExit: 3; this is an error in zaqar-mine"),
+        ("raise GeneratorExit", GeneratorExit, "this is an error in zaqar-mine"),
+        ("raise BaseException('stop')", BaseException, "failed with BaseException: stop; this is an error in"),
     ],
-    ids=["module", "name", "error", "syntax", "attribute", "exit"],
+    ids=["module", "name", "error", "syntax", "attribute", "exit", "generator", "base"],
 )
 def test_a_driver_that_cannot_be_imported_is_broken_with_its_cause_chained(
     install: Install, source: str, cause: type[BaseException], advice: str
@@ -139,5 +143,51 @@ def test_two_distributions_of_one_scheme_are_named_and_neither_is_imported(insta
     assert load_driver("fine").__module__ == "b_module"
 
 
+def test_an_interrupt_while_a_driver_is_imported_is_the_users(install: Install) -> None:
+    install("zaqar-mine", GROUP, {"mine": "mine_module:Mine"}, mine_module="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load_driver("mine")
+
+
 def test_an_entry_point_of_no_distribution_is_named_by_its_package() -> None:
-    assert distribution(EntryPoint("mine", "package.module:Mine", GROUP)) == "package"
+    assert owner(EntryPoint("mine", "package.module:Mine", GROUP)) == "package"
+    assert owner(EntryPoint("mine", "", GROUP)) == "mine"
+
+
+@pytest.mark.parametrize(
+    "value", ["", ":", "no module:Mine", "mine_module:", "mine_module", "mine_module:Mine.no", "é:è"]
+)
+def test_an_entry_point_of_an_odd_value_is_broken(install: Install, value: str) -> None:
+    install("zaqar-mine", GROUP, {"mine": value}, mine_module=driver())
+    with pytest.raises(BrokenDriver, match="zaqar-mine"):
+        load_driver("mine")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"METADATA": b"Name: other\n", "entry_points.txt": b"\xff\xfe"},
+        {"METADATA": b"Name: other\n", "entry_points.txt": f"[{GROUP}]\nno equals sign".encode()},
+        {"entry_points.txt": f"[{GROUP}]\nother = other:Other".encode()},
+        {"METADATA": b"\xff\xff", "entry_points.txt": f"[{GROUP}]\nother = other:Other".encode()},
+        {"METADATA": b"", "entry_points.txt": f"[{GROUP}]\nother = other:Other".encode()},
+        {},
+    ],
+    ids=["no text", "no entries", "no metadata", "metadata is no text", "empty metadata", "empty"],
+)
+def test_a_distribution_that_is_damaged_hides_no_other(
+    install: Install, tmp_path: Path, caplog: pytest.LogCaptureFixture, files: dict[str, bytes]
+) -> None:
+    damaged = tmp_path / "aaa_other-1.0.dist-info"
+    damaged.mkdir()
+    for name, data in files.items():
+        (damaged / name).write_bytes(data)
+    install("zaqar-mine", GROUP, {"mine": "mine_module:Mine"}, mine_module=driver())
+    assert load_driver("mine").__name__ == "Mine"
+    entries = installed()
+    assert "mine" in entries
+    if "other" in entries:
+        assert "other" in owner(entries["other"][0])
+        assert version(entries["other"][0]) == "unknown"
+    else:
+        assert not files or ("aaa_other" in caplog.text and "reinstall it" in caplog.text)

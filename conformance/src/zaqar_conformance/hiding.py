@@ -53,18 +53,11 @@ class Secrets:
 
 def secrets_of(text: str) -> Iterator[str]:
     """Each secret, as it is and as it stands in the URI; those of options that are URIs too."""
-    uri = Uri.parse(text)
-    yield uri.password or ""
-    yield uri.authority.rpartition("@")[0].partition(":")[2]
-    shown = str(uri)
-    hidden = {name for name in uri.options if f"{name}=***" in shown}
-    yield from (uri.options[name] for name in hidden)
-    within = {name for name, value in uri.options.items() if name not in hidden and f"{name}={value}" not in shown}
-    for name in within:
-        yield from secrets_of(uri.options[name])
+    secrets = Uri.parse(text).secrets()
+    yield from secrets
     for part in urlsplit(text).query.split("&"):
-        name, _, written = part.partition("=")
-        if unquote_plus(name) in hidden | within:
+        written = part.partition("=")[2]
+        if any(secret in unquote_plus(written) for secret in secrets):
             yield written
 
 

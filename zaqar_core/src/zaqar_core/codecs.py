@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from zaqar_core.encoding import shown
 from zaqar_core.errors import CodecError, InvalidInput
+from zaqar_core.hiding import said
+from zaqar_core.plugins import offered, owner
 
 GROUP = "zaqar_core.codecs"
 """The entry-point group in which a distribution offers a codec: a name, and a class or function that makes one."""
@@ -98,18 +99,22 @@ def _run(name: str, step: str, function: Callable[[bytes], bytes], data: bytes) 
 
 
 def _find(name: str) -> Codec:
-    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+    installed = offered(GROUP)
+    found = [entry for entry in installed if entry.name == name]
     if not found:
-        known = ", ".join(sorted(entry.name for entry in entry_points(group=GROUP))) or "none"
-        raise CodecError(f"no codec is called {name!r}; installed are: {known}; install its distribution")
+        known = ", ".join(sorted(entry.name for entry in installed)) or "none"
+        raise CodecError(f"no codec is called {shown(name)}; installed are: {known}; install its distribution")
     if len(found) > 1:
-        owners = " and ".join(sorted(entry.dist.name if entry.dist else entry.value for entry in found))
+        owners = " and ".join(sorted(map(owner, found)))
         raise CodecError(f"{owners} both offer a codec {name!r}; uninstall all but one, or pass the object itself")
     try:
         codec: Codec = found[0].load()()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # one that would end the process while it is imported is broken too
         raise CodecError(
-            f"codec {name!r} is installed but cannot be loaded: {error}; reinstall its distribution"
+            f"codec {name!r} is installed but cannot be loaded: {type(error).__name__}: {said(error)}; reinstall its "
+            "distribution"
         ) from error
     if getattr(codec, "name", name) != name:
         raise CodecError(f"the codec installed as {name!r} calls itself {codec.name!r}; report it to its authors")

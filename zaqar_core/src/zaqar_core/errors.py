@@ -153,7 +153,7 @@ class UnknownScheme(DriverError):
 
 
 class BrokenDriver(DriverError):
-    """The driver is installed, but importing it failed; the cause is chained."""
+    """The driver is installed, but importing it failed, or opening it in an unexpected way; the cause is chained."""
 
 
 class ContractMismatch(DriverError):

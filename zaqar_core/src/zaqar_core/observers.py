@@ -26,7 +26,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -35,9 +35,11 @@ import pluggy
 from zaqar_core import validation
 from zaqar_core.encoding import shown
 from zaqar_core.errors import InvalidInput, StorageUnavailable
+from zaqar_core.hiding import said
 from zaqar_core.kit.deadline import time_limit
 from zaqar_core.kit.frames import is_on_stack
 from zaqar_core.kit.slots import Slots
+from zaqar_core.plugins import offered, owner
 
 if TYPE_CHECKING:
     from zaqar_core.context import Context
@@ -263,11 +265,8 @@ def _is_inside() -> bool:
 
 
 def _load_installed() -> tuple[_Observer, ...]:
-    found: dict[tuple[str, str, str], EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
-        owner = entry.dist.name if entry.dist else entry.module.partition(".")[0]
-        found[entry.name, owner, entry.value] = entry
-    loaded = [_load(entry, f"{name} ({owner})") for (name, owner, _), entry in sorted(found.items())]
+    found = sorted(offered(GROUP), key=lambda entry: (entry.name, owner(entry), entry.value))
+    loaded = [_load(entry, f"{entry.name} ({owner(entry)})") for entry in found]
     return tuple(one for one in loaded if one is not None)
 
 
@@ -275,13 +274,15 @@ def _load(entry: EntryPoint, name: str) -> _Observer | None:
     try:
         observer = entry.load()
         return _Observer(observer() if isinstance(observer, type) else observer, name)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # one that would end the process while it is imported is broken too
         _log.error(
             "the observer %s is installed, but %s cannot be loaded: %s; all goes on without it: reinstall its "
             "distribution, or uninstall it",
             name,
             entry.value,
-            error,
+            said(error) or type(error).__name__,
             exc_info=error,
         )
         return None

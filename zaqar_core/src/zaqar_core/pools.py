@@ -28,6 +28,7 @@ from zaqar_core.errors import (
 from zaqar_core.limits import DEFAULT_PAGE, DEFAULT_POOL_WEIGHT, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Page, Pool
 from zaqar_core.observers import observed
+from zaqar_core.opening import open_driver
 from zaqar_core.registry import load_driver
 from zaqar_core.uri import Uri
 
@@ -292,9 +293,8 @@ class Pools:
     def _inspected(self, state: _State) -> _State:
         """The state with the capabilities that the pool's driver has now."""
         address = Uri.parse(state.uri, state.options)
-        driver = load_driver(address.scheme).open(
-            address, connect_timeout=self._context.connect_timeout, timeout=self._context.timeout
-        )
+        kind, context = load_driver(address.scheme), self._context
+        driver = open_driver(kind, address, connect_timeout=context.connect_timeout, timeout=context.timeout)
         try:
             return replace(state, capabilities=sorted(driver.capabilities))
         finally:

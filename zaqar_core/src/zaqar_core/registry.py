@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 from zaqar_core.contract import CONTRACT, Driver
+from zaqar_core.encoding import shown
 from zaqar_core.errors import AmbiguousScheme, BrokenDriver, ContractMismatch, UnknownScheme
+from zaqar_core.hiding import said
+from zaqar_core.plugins import offered, owner
 
 GROUP = "zaqar_core.drivers"
 
@@ -23,11 +26,10 @@ DISTRIBUTIONS = {
 
 def installed() -> dict[str, list[EntryPoint]]:
     """The entry points of each installed scheme, nothing imported; more than one means a clash."""
-    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
-    for entry in entry_points(group=GROUP):
-        # One distribution may be met twice on the path (a checkout and its metadata); that is no clash.
-        found.setdefault(entry.name, {})[distribution(entry), entry.value] = entry
-    return {scheme: list(entries.values()) for scheme, entries in sorted(found.items())}
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in offered(GROUP):
+        found.setdefault(entry.name, []).append(entry)
+    return dict(sorted(found.items()))
 
 
 def load_driver(scheme: str) -> type[Driver]:
@@ -40,33 +42,30 @@ def load_driver(scheme: str) -> type[Driver]:
     if not entries:
         raise UnknownScheme(f"no driver for {scheme!r} is installed; {_advice(scheme, list(drivers))}")
     if len(entries) > 1:
-        names = " and ".join(sorted(distribution(entry) for entry in entries))
+        names = " and ".join(sorted(owner(entry) for entry in entries))
         raise AmbiguousScheme(f"{names} both offer a driver for {scheme!r}; uninstall all but one")
     entry = entries[0]
     try:
         driver = entry.load()
-    except (Exception, SystemExit) as error:  # one that ends the process while it is imported is broken too
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # one that would end the process while it is imported is broken too
         raise BrokenDriver(
-            f"the driver for {scheme!r} is installed ({distribution(entry)}) but importing {entry.value} failed with "
-            f"{type(error).__name__}: {error}; {_repair(error, distribution(entry))}"
+            f"the driver for {scheme!r} is installed ({owner(entry)}) but importing {entry.value} failed with "
+            f"{type(error).__name__}: {said(error)}; {_repair(error, owner(entry))}"
         ) from error
     if not (isinstance(driver, type) and issubclass(driver, Driver)):
         raise BrokenDriver(
-            f"{distribution(entry)} offers {entry.value} for {scheme!r}, which is no subclass of "
+            f"{owner(entry)} offers {entry.value} for {scheme!r}, which is no subclass of "
             "zaqar_core.contract.Driver; report it to its authors"
         )
     version = getattr(driver, "contract", None)
-    if version != CONTRACT:
+    if not (isinstance(version, int) and version == CONTRACT):
         raise ContractMismatch(
-            f"the driver for {scheme!r} ({distribution(entry)}) speaks contract {version!r}, this zaqar-core speaks "
+            f"the driver for {scheme!r} ({owner(entry)}) speaks contract {shown(version)}, this zaqar-core speaks "
             f"{CONTRACT}; install versions of the two that fit"
         )
     return driver
-
-
-def distribution(entry: EntryPoint) -> str:
-    """The name of the distribution that offers an entry point."""
-    return entry.dist.name if entry.dist else entry.module.partition(".")[0]
 
 
 def _advice(scheme: str, known: list[str]) -> str:

@@ -9,7 +9,7 @@ from inspect import Parameter, signature
 from types import TracebackType
 from typing import Self
 
-from zaqar_core import observers, validation
+from zaqar_core import observers, opening, validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.catalogue import Catalogue
 from zaqar_core.claims import Claims
@@ -60,8 +60,10 @@ def connect(
     ``metadata_ttl``: for how many seconds queue metadata may be remembered; 0: not at all.
     ``options``: the driver's options, as if they stood in ``uri``.
 
-    Raises ``InvalidInput``, ``DriverError`` (unknown, broken or unfit driver), ``StorageUnavailable``,
-    ``IncompatibleStorage``, ``CodecError``.
+    Raises ``InvalidInput``; ``DriverError`` (there is no driver for the URI, or it is broken or unfit); ``CodecError``
+    (a codec is missing, or cannot be loaded); ``StorageUnavailable``; ``IncompatibleStorage`` (what is there is not
+    this project's, or damaged); ``Unsupported`` (the backend lacks the messages or the records that it has to keep).
+    None of them shows a secret of a URI.
     """
     project = validation.project(project)
     client_id = new_id() if client_id is None else validation.client_id(client_id)
@@ -102,7 +104,9 @@ def _open_both(
     """The drivers of both planes: the same one where both have one URI."""
 
     def open_driver(address: Uri) -> Driver:
-        return load_driver(address.scheme).open(address, connect_timeout=connect_timeout, timeout=timeout)
+        return opening.open_driver(
+            load_driver(address.scheme), address, connect_timeout=connect_timeout, timeout=timeout
+        )
 
     try:
         data = open_driver(data_uri)

@@ -107,6 +107,21 @@ class Uri:
         """The authority without user and password: ``host:port``, or several with commas."""
         return self.authority.rpartition("@")[2]
 
+    def secrets(self) -> frozenset[str]:
+        """What ``str()`` hides, but for the user: the password, options that sound like a secret, and an option's own.
+
+        The password decoded, and as it is written.
+        """
+        found = {self.password or "", self.authority.rpartition("@")[0].partition(":")[2]}
+        for name, value in self.options.items():
+            if _SECRET.search(name):
+                found.add(value)
+            elif (inner := _inner(value)) is not None:
+                found |= inner.secrets()
+            elif _is_address(value):
+                found.add(value)
+        return frozenset(found - {""})
+
     def __str__(self) -> str:
         user = f"{_HIDDEN}@" if "@" in self.authority else ""
         options = "&".join(f"{name}={_shown(name, value)}" for name, value in self.options.items())
@@ -175,12 +190,23 @@ def _shown(name: str, value: str) -> str:
     """An option's value without its secrets."""
     if _SECRET.search(name):
         return _HIDDEN
-    if "://" in value or "@" in value:
-        try:
-            return str(Uri.parse(value))
-        except (InvalidUri, InvalidOption):
-            return _HIDDEN  # it may be a URI that was written wrongly
-    return value
+    if not _is_address(value):
+        return value
+    inner = _inner(value)
+    return _HIDDEN if inner is None else str(inner)
+
+
+def _is_address(value: str) -> bool:
+    """Whether it is a URI, or may be one that was written wrongly."""
+    return "://" in value or "@" in value
+
+
+def _inner(value: str) -> Uri | None:
+    """The URI that an option is, if it can be read."""
+    try:
+        return Uri.parse(value) if _is_address(value) else None
+    except (InvalidUri, InvalidOption):
+        return None
 
 
 def _as_text(name: str, value: object) -> str:

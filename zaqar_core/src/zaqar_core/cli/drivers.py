@@ -13,7 +13,9 @@ from zaqar_core.cli.exits import Exit
 from zaqar_core.cli.session import Session
 from zaqar_core.cli.text import Column, capabilities, words
 from zaqar_core.errors import DriverError
-from zaqar_core.registry import DISTRIBUTIONS, distribution, installed, load_driver
+from zaqar_core.hiding import said
+from zaqar_core.plugins import owner, version
+from zaqar_core.registry import DISTRIBUTIONS, installed, load_driver
 
 COLUMNS = (Column("scheme"), Column("distribution"), Column("version"), Column("contract", right=True), Column("state"))
 
@@ -46,8 +48,8 @@ def _drivers(session: Session) -> Exit:
 def _inspected(scheme: str, entries: list[EntryPoint]) -> dict[str, Any]:
     item: dict[str, Any] = {
         "scheme": scheme,
-        "distribution": words(distribution(entry) for entry in entries),
-        "version": words(entry.dist.version if entry.dist else "unknown" for entry in entries),
+        "distribution": words(map(owner, entries)),
+        "version": words(map(version, entries)),
         "contract": None,
         "state": "broken",
         "capabilities": [],
@@ -61,7 +63,7 @@ def _inspected(scheme: str, entries: list[EntryPoint]) -> dict[str, Any]:
     except DriverError as error:
         return {**item, "problem": str(error)}
     except Exception as error:  # what it declares
-        return {**item, "problem": f"{type(error).__name__}: {error}; report it to the authors of the driver"}
+        return {**item, "problem": f"{type(error).__name__}: {said(error)}; report it to the authors of the driver"}
 
 
 def _absent(scheme: str) -> dict[str, Any]:

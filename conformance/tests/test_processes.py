@@ -97,23 +97,32 @@ def test_a_child_that_ends_says_what_it_returned(env: Env) -> None:
         assert child.result(time.monotonic() + 10).value == 3
 
 
-def test_a_worker_dies_with_its_parent() -> None:
+@pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
+@pytest.mark.parametrize("forks", [False, True], ids=["", "another_holds_its_pipes"])
+def test_a_worker_dies_with_its_parent(paused: bool, forks: bool) -> None:
     program = (
-        "from zaqar_conformance.processes import ChildProcess; import time\n"
+        "from zaqar_conformance.processes import ChildProcess; import os, time\n"
         "settings = {'uri': 'faulty://a', 'project': 'p'}\n"
         "child = ChildProcess('zaqar_faulty_work:hang', settings, '', {}, 0); child.start(); child.go(3600)\n"
-        "print(child.pid, flush=True); time.sleep(3600)\n"
+        f"other = os.fork() if {forks} else 0\n"
+        f"print(child.pid, other, flush=True) if other or not {forks} else None; time.sleep(60)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-W", "ignore", "-c", program], stdout=subprocess.PIPE, text=True)
     with parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
+        pid, other = map(int, parent.stdout.readline().split())
         assert alive(pid)
+        if paused:
+            os.killpg(pid, signal.SIGSTOP)
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not alive(pid)
+        parent.wait()
+        deadline = time.monotonic() + 10
+        while alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        died = not alive(pid)
+        if other:
+            os.kill(other, signal.SIGKILL)
+    assert died
 
 
 def test_arguments_of_other_kinds_than_json_are_refused(env: Env) -> None:

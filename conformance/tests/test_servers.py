@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from zaqar_conformance import servers
+from zaqar_conformance import servers, watchdog
 from zaqar_conformance.servers import Server, ServerError, accepts, free_port
 
 ECHO = """
@@ -203,14 +203,14 @@ OWNER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_servers import Server, accepts, echo_command
+from test_servers import FORKING, Server, accepts
 
 if __name__ == "__main__":
-    server = Server(echo_command, Path(sys.argv[2]), accepts)
+    server = Server(lambda port: [sys.executable, "-c", FORKING, str(port)], Path(sys.argv[2]), accepts)
     server.start()
     if sys.argv[3] == "paused":
         server.pause()
-    print(server.pid, flush=True)
+    print(*server.pids, flush=True)
     sys.stdin.read()
 """
 
@@ -227,14 +227,26 @@ def test_nothing_outlives_the_process_that_started_it(tmp_path: Path, state: str
     ) as owner:
         assert owner.stdin is not None
         assert owner.stdout is not None
-        pid = int(owner.stdout.readline())
-        assert is_alive(pid)
+        pids = [int(pid) for pid in owner.stdout.readline().split()]
+        assert len(pids) == 2, "the server and its child, which has left the session"
+        assert all(map(is_alive, pids))
         if end is None:
             owner.stdin.close()
         else:
             owner.send_signal(end)
         owner.wait(20)
-        assert wait_until(lambda: not is_alive(pid))
+        assert wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_a_process_that_only_has_the_number_of_a_guarded_one_is_left_alone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        dog = subprocess.Popen(
+            [sys.executable, "-I", "-S", watchdog.__file__, str(os.getpid())], stdin=subprocess.PIPE, text=True
+        )
+        dog.communicate(f"guard {other.pid} 1\n", timeout=20)  # which says that it started long ago
+        assert dog.returncode == 0
+        assert other.poll() is None
+        other.kill()
 
 
 def test_what_another_server_answers_does_not_count(tmp_path: Path) -> None:

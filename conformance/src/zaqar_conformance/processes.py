@@ -25,6 +25,7 @@ from typing import IO, Any, Self
 from zaqar_conformance.check import Violation
 from zaqar_conformance.history import History, Operation
 from zaqar_conformance.outcomes import Judgement, Outcome, WorkerFailed
+from zaqar_conformance.watchdog import watchdog
 from zaqar_conformance.worker import WORKER
 from zaqar_core import Storage
 
@@ -97,6 +98,7 @@ class ChildProcess:
             env={**os.environ, WORKER: "1"},
             start_new_session=True,  # so that one signal reaches what it starts itself
         )
+        watchdog.guard(self._process.pid)  # one that is paused cannot see its parent end
         self._frames: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._done: dict[str, Any] | None = None
         self._reader = threading.Thread(target=self._read, name=f"worker-{index}-reader", daemon=True)
@@ -154,6 +156,7 @@ class ChildProcess:
         except ProcessLookupError:
             pass
         self._process.wait()
+        watchdog.release(self._process.pid)
         self._reader.join(STARTUP)
 
     def close(self) -> None:
@@ -211,8 +214,8 @@ class ChildProcess:
         message = f"in worker process {self.index}: {failed['message']}"
         operations = tuple(_operations(frame["operations"]))
         if failed["requirement"] is not None:
-            found = _operations(failed["offending"])
-            return Violation(failed["requirement"], message, operations, [each for each in operations if each in found])
+            offending = [operations[place] for place in failed["offending"]]
+            return Violation(failed["requirement"], message, operations, offending)
         outcome = Outcome(failed["outcome"])
         method, details, foreign = failed["method"], failed["details"], failed["foreign"]
         return WorkerFailed(Judgement(outcome, message, None, operations, method, details, foreign=foreign))

@@ -1,25 +1,24 @@
 """Processes of real servers: started on a loopback port with their files in a folder, killed, paused, and never left.
 
-A target, a plugin's tests and benchmarks use it. What is started here ends with this process, however that ends: a
-watchdog process holds a pipe to it and kills what is still there once the pipe breaks.
+A target, a plugin's tests and benchmarks use it. What is started here ends with this process, however that ends and
+paused or not: a watchdog process sees to it (``watchdog``).
 """
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from zaqar_conformance.watchdog import family, runs, send_signal, watchdog
 
 START_LIMIT: Final = 30.0
 """Seconds within which a server must answer."""
@@ -73,7 +72,7 @@ class Server:
     @property
     def pids(self) -> list[int]:
         """Of the process and, on Linux, all that descend from it; [] if there is none."""
-        return _family(self.pid) if self.pid is not None else []
+        return family(self.pid) if self.pid is not None else []
 
     @property
     def log(self) -> str:
@@ -100,16 +99,16 @@ class Server:
         """``kill -9``, paused or not, all of its processes; nothing if it does not run."""
         self._kill(self._freeze())  # or it would start others meanwhile
 
-    def _kill(self, family: Sequence[int]) -> None:
-        _signal(family, signal.SIGKILL)
+    def _kill(self, processes: Sequence[int]) -> None:
+        send_signal(processes, signal.SIGKILL)
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
-            _watchdog.release(process.pid)
+            watchdog.release(process.pid)
         deadline = time.monotonic() + STOP_LIMIT
         # What a killed process has open it keeps for a moment.
-        while any(map(_runs, family)) and time.monotonic() < deadline:
+        while any(map(runs, processes)) and time.monotonic() < deadline:
             time.sleep(0.001)
 
     def stop(self) -> None:
@@ -120,7 +119,7 @@ class Server:
             self._process.send_signal(self._stop_signal)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_LIMIT)
-        self._kill([*self._freeze(), *filter(_runs, children)])  # which it may have left behind
+        self._kill([*self._freeze(), *filter(runs, children)])  # which it may have left behind
 
     def restart(self) -> None:
         """Stop it if it runs, and start it with its files and on its port."""
@@ -133,22 +132,27 @@ class Server:
 
     def resume(self) -> None:
         """End ``pause``."""
-        _signal(self.pids, signal.SIGCONT)
+        send_signal(self.pids, signal.SIGCONT)
 
     def _freeze(self) -> list[int]:
         """Stop all of its processes; the first of them, being stopped, starts no others."""
         frozen: list[int] = []
         while new := [pid for pid in self.pids if pid not in frozen]:
-            _signal(new, signal.SIGSTOP)
+            send_signal(new, signal.SIGSTOP)
             frozen += new
         return frozen
 
     def _try_start(self) -> bool:
         with (self.folder / "server.log").open("ab") as log:
             process = subprocess.Popen(
-                self._command(self.port), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command(self.port),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in a terminal is for the suite, which stops its servers in order
             )
-        _watchdog.guard(process.pid)
+        watchdog.guard(process.pid)
         self._process = process
         deadline = time.monotonic() + START_LIMIT
         while process.poll() is None and time.monotonic() < deadline:
@@ -200,95 +204,3 @@ def _redis_from_wheel() -> str | None:
             for path in Path(folder).glob(pattern):
                 return str(path)
     return None
-
-
-# --- processes -------------------------------------------------------------------------------------------
-
-
-def _family(pid: int) -> list[int]:
-    """The process and all that descend from it, as it is at this moment; without /proc it alone."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(_fields(stat)[1])
-        except OSError:  # it has ended meanwhile
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    found = [pid]
-    for each in found:
-        found += children.get(each, [])
-    return found
-
-
-def _runs(pid: int) -> bool:
-    """Whether there is such a process that has not ended, be it waited for or not."""
-    try:
-        return _fields(Path(f"/proc/{pid}/stat"))[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def _fields(stat: Path) -> list[str]:
-    """State, parent and so on: what follows the name, which may hold anything."""
-    return stat.read_text("utf-8", "replace").rpartition(")")[2].split()
-
-
-def _signal(pids: Iterable[int], number: int) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
-
-
-# --- the watchdog ---------------------------------------------------------------------------------------
-
-_WATCH = """
-import os, signal, sys
-guarded = set()
-for line in sys.stdin:
-    action, pid = line.split()
-    (guarded.add if action == "guard" else guarded.discard)(int(pid))
-for pid in guarded:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except OSError:
-        pass
-"""
-
-
-class _Watchdog:
-    """One process beside this one, made when the first server is, which kills those guarded once this one is gone."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._owner = 0
-
-    def guard(self, pid: int) -> None:
-        self._say(f"guard {pid}")
-
-    def release(self, pid: int) -> None:
-        if self._owner == os.getpid():  # a forked child's servers are its parent's
-            self._say(f"release {pid}")
-
-    def _say(self, line: str) -> None:
-        with self._lock:
-            if self._process is None or self._owner != os.getpid():
-                self._owner = os.getpid()
-                # A session of its own: what ends this process from a terminal must not end it too.
-                self._process = subprocess.Popen(
-                    [sys.executable, "-S", "-c", _WATCH], stdin=subprocess.PIPE, text=True, start_new_session=True
-                )
-                atexit.register(self._close, self._process)
-            assert self._process.stdin is not None
-            self._process.stdin.write(f"{line}\n")
-            self._process.stdin.flush()
-
-    def _close(self, process: subprocess.Popen[str]) -> None:
-        if self._owner == os.getpid() and process.stdin is not None:
-            process.stdin.close()
-            process.wait()
-
-
-_watchdog = _Watchdog()

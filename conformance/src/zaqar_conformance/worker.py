@@ -60,6 +60,7 @@ def main() -> None:
     except BaseException as error:
         judgement = judge(error, module)
         recorded = judgement.history or (worker.history.operations if worker else ())
+        offending = {id(operation) for operation in judgement.offending}
         failed = {
             "outcome": judgement.outcome,
             "message": judgement.message,
@@ -67,7 +68,7 @@ def main() -> None:
             "method": judgement.method,
             "details": judgement.details,
             "foreign": judgement.foreign,
-            "offending": [asdict(operation) for operation in judgement.offending],
+            "offending": [place for place, operation in enumerate(recorded) if id(operation) in offending],
         }
         reply(failed=failed, operations=[asdict(operation) for operation in recorded])
     finally:

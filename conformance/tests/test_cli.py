@@ -11,9 +11,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from zaqar_conformance import cli
+from zaqar_conformance import cli, engine
 from zaqar_conformance.check import Check, Violation, ensure
 from zaqar_conformance.env import Env
+from zaqar_conformance.history import Operation
 from zaqar_core import NewMessage
 
 pytestmark = pytest.mark.usefixtures("faulty")
@@ -174,8 +175,10 @@ def test_3_if_nothing_was_run() -> None:
     assert run("run", "faulty://a?without=POP", "--only=pops") == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_stops_the_datastore_and_reports(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_stops_the_datastore_and_reports_however_often_it_comes(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     program = (
         "import signal, sys, threading, time, traceback\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
@@ -190,6 +193,13 @@ def test_an_interruption_stops_the_datastore_and_reports(number: signal.Signals,
         "    print('READY', flush=True)\n"
         "    time.sleep(3600)\n"
         "engine.all_checks = lambda: [Check('waits', waits, ('MSG-001',))]\n"
+        "import os\n"
+        "render = cli.to_junit\n"
+        "def interrupted(report):\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
+        "        os.kill(os.getpid(), number)  # while the reports are written\n"
+        "    return render(report)\n"
+        "cli.to_junit = interrupted\n"
         "code = cli.main(['run', 'faulty', '--report', sys.argv[1]])\n"
         "from zaqar_faulty import FaultyTarget\n"
         "print('STOPPED', FaultyTarget.started == FaultyTarget.stopped != [])\n"
@@ -205,6 +215,7 @@ def test_an_interruption_stops_the_datastore_and_reports(number: signal.Signals,
     assert "interrupted" in printed
     assert "STOPPED True" in printed
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["interrupted"] is True
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.html", "report.json"]
 
 
 def test_a_datastore_that_does_not_stop_is_an_error_of_the_run_and_not_the_end_of_its_report(
@@ -218,6 +229,86 @@ def test_a_datastore_that_does_not_stop_is_an_error_of_the_run_and_not_the_end_o
     assert "RuntimeError: faultyd is deaf" in (tmp_path / "report.html").read_text("utf-8")
     assert run("run", "faulty-deaf-and-dead") == 3
     assert "faultyd died; look at its log" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_made_loses_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(report: object) -> str:
+        raise LookupError("a mistake in the page\x1b[2J")
+
+    monkeypatch.setattr(cli, "report_page", broken)
+    assert run("run", "faulty", "--only=passes", "--report", str(tmp_path)) == 3
+    captured = capsys.readouterr()
+    assert "report.html could not be made" in captured.err
+    assert "\x1b" not in captured.err
+    assert "1 passed" in captured.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.json"]
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["outcomes"]["passed"] == 1
+
+
+def test_the_report_is_written_though_nobody_reads_what_is_printed(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from zaqar_conformance import cli, engine\n"
+        "from zaqar_conformance.check import Check\n"
+        "def breaks(env):\n"
+        "    'It breaks.'\n"
+        "    sys.stdin.read()  # until its standard output is closed\n"
+        "    raise LookupError\n"
+        "engine.all_checks = lambda: [Check('breaks', breaks, ('MSG-001',)), Check('too', breaks, ('MSG-001',))]\n"
+        "sys.exit(cli.main(['run', 'faulty', '--report', sys.argv[1]]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.close()
+        process.stderr.read()
+    assert process.returncode == 3
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["outcomes"]["error"] == 2
+
+
+STEERING = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202egnp.exe \udc9b \r\b"
+"""What a hostile server may say: C0, C1, DEL, a bidirectional override, a byte that was no UTF-8."""
+
+
+def test_nothing_that_a_server_says_steers_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hostile(env: Env) -> None:
+        """It hears a hostile server."""
+        env.note(STEERING)
+        operation = Operation(STEERING, "messages.post", STEERING, {STEERING: STEERING}, 0, 1, "ok", STEERING)
+        raise Violation("MSG-001", STEERING, [operation])
+
+    def hostile_error(env: Env) -> None:
+        """It breaks."""
+        raise LookupError(STEERING)
+
+    checks = [Check("hostile", hostile, ("MSG-001",)), Check("hostile_error", hostile_error, ("MSG-002",))]
+    monkeypatch.setattr(engine, "all_checks", lambda: checks)
+    assert run("run", "faulty", "--report", str(tmp_path)) == 1
+    captured = capsys.readouterr()
+    texts = {"standard output": captured.out, "standard error": captured.err}
+    texts |= {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    assert len(texts) == 5
+    for name, text in texts.items():
+        assert not [char for char in text if char != "\n" and not char.isprintable() and char != "\u202f"], name
+        assert name == "standard error" or "\\u001b]0;owned" in text
+    ET.fromstring(texts["junit.xml"])
+    [shown] = [check for check in json.loads(texts["report.json"])["checks"] if check["name"] == "hostile"]
+    assert shown["notes"] == [STEERING], "the report for machines loses nothing"
+    assert run("html", str(tmp_path / "report.json"), "--out", str(tmp_path / "again.html")) == 0
+    assert run("matrix", str(tmp_path / "report.json")) == 0
+    assert "\x1b" not in (tmp_path / "again.html").read_text("utf-8") + capsys.readouterr().out
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:

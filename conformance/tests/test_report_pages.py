@@ -202,6 +202,26 @@ def test_ids_have_short_names(told: ReportData) -> None:
     assert dict(line.names) == {"m1": "message-one-id", "c1": "claim-one-id", "c2": "claim-two-id"}
 
 
+def test_a_history_of_a_hundred_thousand_ids_is_drawn() -> None:
+    """With one pattern for all names, as it was once, this would take hours."""
+    history = []
+    for number in range(MOST):
+        ids = [f"{number:05}-{each:016x}" for each in range(2_000)]
+        history.append({**operation("a", number, number + 1), "name": "messages.post", "result": ids})
+    message = f'lost: {history[-1]["result"][-1]}. Also "{history[0]["result"][0]}" and {"x" * 1_000_000}'
+    line = timeline(history, [], MOST, message)
+    assert line is not None
+    assert line.text.startswith("lost: m120000. Also m1 and xxx")
+    assert len(line.rows[0].result) < 10_000, "a page that a browser can show"
+
+
+def test_only_whole_ids_are_renamed() -> None:
+    claim = {**operation("a", 0, 1), "name": "claims.create", "result": {"id": "c.1-a", "messages": ["m.1-a", "m.1"]}}
+    line = timeline([claim], [], 1, 'm.1-a, "m.1" (m.1). c.1-a-b xm.1 m.1-a... m.12 "m.1-a')
+    assert line is not None
+    assert line.text == 'm1, m2 (m2). c.1-a-b xm.1 m1... m.12 "m1'
+
+
 def test_what_is_not_there_is_not_drawn() -> None:
     assert timeline([], [], 0) is None
 

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
-import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
+from io import TextIOWrapper
 from itertools import count
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from zaqar_conformance.arguments import positive
 from zaqar_conformance.check import Check
 from zaqar_conformance.checks import all_checks
 from zaqar_conformance.costs import deep_enough
 from zaqar_conformance.engine import NothingMatches, plan, run
+from zaqar_conformance.files import CannotWrite, write
+from zaqar_conformance.interruptions import guarded
 from zaqar_conformance.junit import to_junit
 from zaqar_conformance.known_failures import KnownFailuresError
 from zaqar_conformance.mutants import command as mutants
 from zaqar_conformance.pages import report_page
 from zaqar_conformance.reading import UnusableReport
 from zaqar_conformance.report import Report
-from zaqar_conformance.report_commands import CannotWrite, add_report_commands
+from zaqar_conformance.report_commands import add_report_commands
 from zaqar_conformance.requirements import load, markdown
 from zaqar_conformance.scaffold import ScaffoldError, create
 from zaqar_conformance.session import CannotRun
 from zaqar_conformance.target import BrokenTarget, Target, UnknownTarget, find_target, target_names
-from zaqar_conformance.terminal import TerminalProgress, print_report
+from zaqar_conformance.terminal import TerminalProgress, print_report, shown
 from zaqar_core import ZaqarError
 from zaqar_core.errors import InvalidUri
+from zaqar_core.terminal import printable_lines
 
 _EXIT_CODES = """\
 exit codes:
@@ -75,26 +78,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--minutes is how long --effort soak lasts; name both, or neither")
     if effort == "soak" and not arguments.minutes:
         parser.error("--effort soak needs --minutes: how long it begins new rounds")
-    console = Console(highlight=False)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    console = _Console(highlight=False)
     try:
         command: int = arguments.command(console, arguments)
         return command
     except CannotRun as error:
-        sys.stderr.write(error.details)
-        _complain(error)
+        _say(error.details)
+        _complain(str(error))
         return 3
     except BrokenTarget as error:
         if error.__cause__ is not None and not isinstance(error.__cause__, ZaqarError):
-            traceback.print_exception(error.__cause__)
-        _complain(error)
+            _say("".join(traceback.format_exception(error.__cause__)))
+        _complain(str(error))
+        return 3
+    except KeyboardInterrupt:
+        _complain("interrupted")
         return 3
     except _USAGE as error:
-        _complain(error)
+        _complain(str(error))
         return 2
 
 
-def _complain(error: Exception) -> None:
-    sys.stderr.write(f"zaqar-conformance: {error}\n")
+class _Console(Console):
+    """A console whose reader may go away: what is still to be done (the report) is done all the same."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        with Path(os.devnull).open("w") as nothing, suppress(OSError, ValueError):
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+def _complain(text: str) -> None:
+    _say(f"zaqar-conformance: {text}\n")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(printable_lines(text))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -185,31 +206,19 @@ def _run(console: Console, arguments: argparse.Namespace) -> int:
     checks = plan(target, profile=arguments.profile, only=arguments.only)
     if arguments.report:
         _make(arguments.report)  # now, not when all has been run
-    with _ended_by_sigterm():
+    with guarded():
         soak = arguments.effort == "soak"
         report = _soak(console, arguments, checks) if soak else _run_once(console, arguments, checks)
+        # Before anything is printed: printing may fail, block, or be interrupted.
+        written = not arguments.report or _write(arguments.report, report)
     print_report(console, report)
     if arguments.report:
-        _write(arguments.report, report)
-        console.print(f"for people: [bold]{escape(str(arguments.report / 'report.html'))}[/]", soft_wrap=True)
+        console.print(f"for people: [bold]{shown(str(arguments.report / 'report.html'))}[/]", soft_wrap=True)
     if "not stopped" in report.environment:
-        sys.stderr.write(report.environment["not stopped"]["traceback"])
+        _say(report.environment["not stopped"]["traceback"])
         error = report.environment["not stopped"]["error"]
-        sys.stderr.write(f"zaqar-conformance: the datastore of {report.target} did not stop: {error}\n")
-    return report.exit_code
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """While this lasts SIGTERM, with which ``timeout`` and CI end a run, interrupts as Ctrl-C does: it is reported."""
-    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        _complain(f"the datastore of {report.target} did not stop: {error}")
+    return report.exit_code or (0 if written else 3)
 
 
 def _run_once(console: Console, arguments: argparse.Namespace, checks: list[Check]) -> Report:
@@ -229,13 +238,20 @@ def _run_once(console: Console, arguments: argparse.Namespace, checks: list[Chec
 def _soak(console: Console, arguments: argparse.Namespace, checks: list[Check]) -> Report:
     """Rounds with a seed each, until the time is over, one fails, or somebody interrupts; the last one's report."""
     over = time.monotonic() + 60 * arguments.minutes
+    report: Report | None = None
     for number in count(1):
-        report = _run_once(console, arguments, checks)
+        try:
+            report = _run_once(console, arguments, checks)
+        except KeyboardInterrupt:  # between two rounds
+            if report is None:
+                raise
+            return replace(report, interrupted=True)
         arguments.seed = None  # only the first round is asked for
         found = ", ".join(f"{amount} {outcome}" for outcome, amount in report.outcomes.items() if amount)
-        console.print(f"[bold]round {number}[/] (seed {report.seed}, {report.seconds:.0f} s): {found}")
+        console.print(f"[bold]round {number}[/] (seed {shown(report.seed)}, {report.seconds:.0f} s): {found}")
         if report.exit_code or report.interrupted or time.monotonic() >= over:
             break
+    assert report is not None
     return report
 
 
@@ -286,11 +302,25 @@ def _make(directory: Path) -> None:
         raise NoReport(f"--report {directory} cannot be made ({error.strerror}); name another directory") from error
 
 
-def _write(directory: Path, report: Report) -> None:
-    text = report.to_json()
-    (directory / "report.json").write_text(text, "utf-8")
-    (directory / "report.html").write_text(report_page(json.loads(text)), "utf-8")
-    (directory / "junit.xml").write_text(to_junit(report), "utf-8")
+def _write(directory: Path, report: Report) -> bool:
+    """Write what can be written, ``report.json`` first; False if some of it could not be, which was said."""
+    files: list[tuple[str, Callable[[], str]]] = [
+        ("report.json", report.to_json),
+        ("report.html", lambda: report_page(json.loads(report.to_json()))),
+        ("junit.xml", lambda: to_junit(report)),
+    ]
+    complete = True
+    for name, render in files:
+        try:
+            write(directory / name, render())
+        except CannotWrite as error:
+            _complain(str(error))
+            complete = False
+        except Exception:  # an error of one page must not lose the others
+            _say(traceback.format_exc())
+            _complain(f"{name} could not be made, which is an error in zaqar-conformance; the traceback is above")
+            complete = False
+    return complete
 
 
 def _depth(text: str) -> int:

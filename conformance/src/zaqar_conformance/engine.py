@@ -6,7 +6,6 @@ import difflib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -16,11 +15,15 @@ from typing import Protocol
 from zaqar_conformance import known_failures
 from zaqar_conformance.check import Check
 from zaqar_conformance.checks import all_checks
+from zaqar_conformance.interruptions import interruptible
 from zaqar_conformance.report import CheckResult, Report
 from zaqar_conformance.requirements import Profile, Requirement, load
 from zaqar_conformance.scoring import capability_results, requirement_results, stale
 from zaqar_conformance.session import Session
 from zaqar_conformance.target import Target
+
+_PATIENCE = 10.0
+"""Seconds that lanes get to end their checks when a run ends early."""
 
 
 class Progress(Protocol):
@@ -68,7 +71,10 @@ def run(
         # What was registered at a datastore of somebody else's is told from who did what, so that one runs at a time.
         together = [check for check in chosen if check.waits and target.disposable]
         try:
-            with closing(_perform(session, chosen, together, target.at_once, progress)) as performed:
+            with (
+                interruptible(),
+                closing(_perform(session, chosen, together, target.at_once, progress)) as performed,
+            ):
                 for result in performed:
                     results.append(result)
                     if progress:
@@ -77,8 +83,8 @@ def run(
                         break
         except KeyboardInterrupt:
             interrupted = True
-    order = [check.name for check in chosen]
-    results.sort(key=lambda result: order.index(result.name))
+    order = {check.name: place for place, check in enumerate(chosen)}
+    results.sort(key=lambda result: order[result.name])
     contract = load()
     return Report(
         contract=contract.version,
@@ -135,17 +141,25 @@ def _in_lanes(
         except BaseException as error:  # whatever it is: without it the run would wait for ever
             done.put(error)
 
-    with ThreadPoolExecutor(lanes) as pool:
-        try:
-            for lane in range(min(lanes, len(checks))):
-                pool.submit(run_lane, checks[lane::lanes])
-            for _ in checks:
-                result = done.get()
-                if isinstance(result, BaseException):
-                    raise result
-                yield result
-        finally:
-            over.set()
+    threads = [
+        threading.Thread(target=run_lane, args=(checks[lane::lanes],), name=f"lane {lane}", daemon=True)
+        for lane in range(min(lanes, len(checks)))
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in checks:
+            result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+    finally:
+        over.set()
+        # After an interruption some are still in a check. The session stops their datastores; the report waits no more.
+        deadline = time.monotonic() + _PATIENCE
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def plan(

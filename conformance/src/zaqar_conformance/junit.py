@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree as ET
 
 from zaqar_conformance.outcomes import Outcome
 from zaqar_conformance.report import CheckResult, Report
 from zaqar_conformance.requirements import load
+from zaqar_core.terminal import printable_lines
 
 _BROKEN = {Outcome.FAILED: "failure", Outcome.NOT_IMPLEMENTED: "failure", Outcome.ERROR: "error"}
 _FINE = (Outcome.PASSED, Outcome.OBSERVED)
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(report: Report) -> str:
@@ -27,12 +26,13 @@ def to_junit(report: Report) -> str:
     if report.stale_known_failures:
         suite = ET.SubElement(root, "testsuite", name="known failures", time="0")
         for entry in report.stale_known_failures:
-            case = ET.SubElement(suite, "testcase", name=_clean(entry), classname="known_failures", time="0")
+            case = ET.SubElement(suite, "testcase", name=entry, classname="known_failures", time="0")
             ET.SubElement(case, "failure", message="this entry is out of date; take it out")
         _count(suite)
     _count(root)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    # Characters that XML cannot hold, or that steer a terminal, are escaped as in JSON.
+    return printable_lines(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
 
 
 def _suite(root: ET.Element, report: Report, title: str, results: list[CheckResult]) -> None:
@@ -40,17 +40,15 @@ def _suite(root: ET.Element, report: Report, title: str, results: list[CheckResu
     suite = ET.SubElement(root, "testsuite", name=title, time=f"{seconds:.3f}", timestamp=report.started)
     for result in results:
         name = f"{result.name} [{' '.join(result.requirements)}]"
-        case = ET.SubElement(
-            suite, "testcase", name=name, classname=_clean(report.target), time=f"{result.seconds:.3f}"
-        )
-        message = _clean(f"{result.outcome}: {result.message}")
+        case = ET.SubElement(suite, "testcase", name=name, classname=report.target, time=f"{result.seconds:.3f}")
+        message = f"{result.outcome}: {result.message}"
         if result.outcome in _BROKEN:
             broken = ET.SubElement(case, _BROKEN[result.outcome], message=message)
-            broken.text = _clean(f"{result.details}\nreproduce: {result.reproduce}")
+            broken.text = f"{result.details}\nreproduce: {result.reproduce}"
         elif result.outcome not in _FINE:
             ET.SubElement(case, "skipped", message=message)
         if result.notes:
-            ET.SubElement(case, "system-out").text = _clean("\n".join(result.notes))
+            ET.SubElement(case, "system-out").text = "\n".join(result.notes)
     _count(suite)
 
 
@@ -59,8 +57,3 @@ def _count(element: ET.Element) -> None:
     element.set("failures", str(len(element.findall(".//failure"))))
     element.set("errors", str(len(element.findall(".//error"))))
     element.set("skipped", str(len(element.findall(".//skipped"))))
-
-
-def _clean(text: str) -> str:
-    """The text without what XML cannot hold."""
-    return _NOT_XML.sub("\ufffd", text)

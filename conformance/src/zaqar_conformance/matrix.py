@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zaqar_conformance.reading import ReportData
+from zaqar_core.terminal import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +76,4 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cell(text: str) -> str:
     """Text that cannot end its cell, its row, or the table."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    return printable(" ".join(text.replace("|", "\\|").replace("<", "&lt;").split()))

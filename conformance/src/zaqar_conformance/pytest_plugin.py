@@ -149,30 +149,35 @@ class CheckItem(pytest.Item):
     def runtest(self) -> None:
         from zaqar_conformance.outcomes import Outcome
         from zaqar_conformance.scoring import NOT_FAILING
+        from zaqar_core.terminal import printable_lines
 
         result = self._suite.run(self._check)
         for note in result.notes:
-            self.add_report_section("call", "conformance notes", note)
+            self.add_report_section("call", "conformance notes", printable_lines(note))
         # Plain values: these go from one process to another under xdist, and into pytest's own JUnit file.
         self.user_properties.append(("requirements", " ".join(result.requirements)))
         self.user_properties.append(("outcome", result.outcome.value))
         if result.outcome is Outcome.KNOWN_FAILURE:
-            pytest.xfail(result.message)
+            pytest.xfail(printable_lines(result.message))
         if result.outcome in (Outcome.FAILED, Outcome.NOT_IMPLEMENTED, Outcome.ERROR):
             raise CheckFailed(result)
         entry = self._suite.expected_to_fail(self._check)
         if entry is not None and result.outcome in NOT_FAILING:
             pytest.fail(f"[XPASS(strict)] take it out of {self._suite.target.known_failures}: {entry}", pytrace=False)
         if result.outcome is not Outcome.PASSED:
-            pytest.skip(f"{result.outcome}: {result.message or 'it passed, but is not declared'}")
+            reason = f"{result.outcome}: {result.message or 'it passed, but is not declared'}"
+            pytest.skip(printable_lines(reason))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         from zaqar_conformance.session import CannotRun
+        from zaqar_core.terminal import printable_lines
 
         if isinstance(excinfo.value, CheckFailed):
             return str(excinfo.value)
         if isinstance(excinfo.value, CannotRun):
-            return f"{excinfo.value.details}CannotRun: {excinfo.value}"  # what it is chained to may hold secrets
+            return printable_lines(
+                f"{excinfo.value.details}CannotRun: {excinfo.value}"
+            )  # what it is chained to may hold secrets
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[str, None, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from zaqar_conformance.costs import Cost
 from zaqar_conformance.history import Operation, telling
 from zaqar_conformance.outcomes import RAN, Outcome, writing_order
+from zaqar_core.terminal import printable_lines
 
 SCHEMA_VERSION = 2
 HISTORY_LIMIT = 500
@@ -142,7 +143,7 @@ class Report:
         return 3 if errors or self.interrupted or "not stopped" in self.environment or not ran else 0
 
     def to_json(self) -> str:
-        """The report as JSON, as ``report.schema.json`` describes it."""
+        """The report as JSON, as ``report.schema.json`` describes it; safe to show in a terminal."""
         data = {"schema_version": SCHEMA_VERSION, **asdict(self), "exit_code": self.exit_code}
         data["outcomes"] = {outcome.value: self.outcomes.get(outcome, 0) for outcome in Outcome}
         data["missing_methods"] = {
@@ -152,5 +153,7 @@ class Report:
             check["history_length"] = len(check["history"])
             kept = telling(len(check["history"]), check["offending"], HISTORY_LIMIT)
             check["history"] = [check["history"][index] for index in kept]
-            check["offending"] = [place for place, index in enumerate(kept) if index in check["offending"]]
-        return json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n"
+            offending = set(check["offending"])
+            check["offending"] = [place for place, index in enumerate(kept) if index in offending]
+        # What is escaped here is still JSON: only strings hold such characters.
+        return printable_lines(json.dumps(data, indent=2, ensure_ascii=False, default=str)) + "\n"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 
 from zaqar_conformance.difference import Change, Difference, difference
+from zaqar_conformance.files import write
 from zaqar_conformance.matrix import matrix_markdown
 from zaqar_conformance.pages import badge, matrix_page, report_page
 from zaqar_conformance.reading import UnusableReport, read
+from zaqar_conformance.terminal import shown
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -26,10 +25,6 @@ exit codes:
   1  a regression: a requirement fails that did not, or a capability that was proven fails or is not declared any more
   2  a report that cannot be used: unreadable, of an interrupted run, or of one that ran nothing
 """
-
-
-class CannotWrite(Exception):
-    """A file that was asked for cannot be written; the cause is chained."""
 
 
 def add_report_commands(commands: Commands) -> None:
@@ -67,26 +62,6 @@ def add_report_commands(commands: Commands) -> None:
     badge_parser.set_defaults(command=_badge)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file. Raises ``CannotWrite``."""
-    with _explained(path):
-        path.write_text(text, "utf-8")
-
-
-def demand_writable(path: Path) -> None:
-    """Make the file if it is not there, and leave it as it is if it is. Raises ``CannotWrite``."""
-    with _explained(path):
-        path.open("a").close()
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be written ({error.strerror}); name another file") from error
-
-
 def _html(console: Console, arguments: argparse.Namespace) -> int:
     write(arguments.out or arguments.report.with_name("report.html"), report_page(read(arguments.report)))
     return 0
@@ -122,14 +97,14 @@ def _diff(console: Console, arguments: argparse.Namespace) -> int:
     old, new = reports
     for name in ("contract", "target", "profile", "quick", "only"):
         if old[name] != new[name]:
-            console.print(f"[yellow]note[/] {name}: {escape(_shown(old[name]))} → {escape(_shown(new[name]))}")
+            console.print(f"[yellow]note[/] {name}: {_value(old[name])} → {_value(new[name])}")
     found = difference(old, new)
     _print_difference(console, found)
     return 1 if found.is_regression else 0
 
 
-def _shown(value: object) -> str:
-    return (", ".join(value) or "everything") if isinstance(value, list) else str(value)
+def _value(value: object) -> str:
+    return shown((", ".join(value) or "everything") if isinstance(value, list) else str(value))
 
 
 def _print_difference(console: Console, found: Difference) -> None:
@@ -148,7 +123,7 @@ def _print_difference(console: Console, found: Difference) -> None:
             console.print(f"[{color}]{title}[/] ({len(changes)})")
         for each in changes:
             change = " → ".join(filter(None, (each.old, each.new)))
-            console.print(f"  {each.name} {change} {escape(each.text)}".rstrip(), soft_wrap=True)
+            console.print(shown(f"  {each.name} {change} {each.text}".rstrip()), soft_wrap=True)
     if not any(changes for _, _, changes in parts):
         console.print("nothing changed")
     console.print("[red]regression[/]" if found.is_regression else "[green]no regression[/]")

@@ -19,13 +19,14 @@ from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from zaqar_conformance.check import Check
 from zaqar_conformance.costs import Cost
 from zaqar_conformance.env import Env
 from zaqar_conformance.hiding import Secrets
 from zaqar_conformance.history import Operation
+from zaqar_conformance.interruptions import interruptible
 from zaqar_conformance.known_failures import KnownFailure
 from zaqar_conformance.outcomes import Judgement, Outcome, is_suite, judge
 from zaqar_conformance.report import CheckResult
@@ -33,6 +34,13 @@ from zaqar_conformance.scoring import bound, features
 from zaqar_conformance.target import Target
 from zaqar_core import Capability, connect
 from zaqar_core.errors import StorageUnavailable, ZaqarError
+
+T = TypeVar("T")
+
+_STOP_LIMIT = 120.0
+"""Seconds after which a datastore that does not stop is given up, and the run reported."""
+_ANSWER_LIMIT = 30.0
+"""Seconds after which a connection that neither comes about nor fails is the driver's fault."""
 
 
 class CannotRun(Exception):
@@ -74,6 +82,7 @@ class Session:
         if depth is not None:
             self._arguments.append(f"--depth={depth}")
         self._server = _Server(target)
+        self._lanes: set[_Server] = set()
 
     def __enter__(self) -> Self:
         self._start(self._server, self._look)
@@ -82,7 +91,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop(self._server)
+        for server in [*self._lanes, self._server]:  # an interrupted run left lanes in the middle of their checks
+            self._stop(server)
 
     def run_check(self, check: Check) -> CheckResult:
         """Run one check and judge it, while nothing else runs; raises nothing but ``KeyboardInterrupt``."""
@@ -92,17 +102,20 @@ class Session:
     def lane(self) -> Iterator[Callable[[Check], CheckResult]]:
         """What does the same beside other lanes, on another datastore of the kind. Raises ``CannotRun``."""
         server = _Server(self._target.fresh())
-        self._start(server)
+        self._lanes.add(server)
         try:
+            self._start(server)
             yield partial(self._run_check, server=server, alone=False)
         finally:
             self._stop(server)
+            self._lanes.discard(server)
 
     def _start(self, server: _Server, look: Callable[[], None] = lambda: None) -> None:
         """Start it and look at it; if that fails, it is stopped."""
         try:
-            server.start()
-            look()
+            with interruptible():
+                server.start()
+                look()
         except BaseException as error:
             try:
                 server.stop()
@@ -125,6 +138,18 @@ class Session:
             }
 
     def _run_check(self, check: Check, server: _Server, alone: bool) -> CheckResult:
+        try:
+            return self._result(check, server, alone)
+        except Exception as error:  # what other checks found must not be lost for it
+            message = server.secrets.hide(
+                f"the suite could not run or judge the check: {type(error).__name__}: {error}"
+            )
+            details = server.secrets.hide_in_traceback(error)
+            return CheckResult(
+                check.name, check.summary, check.requirements, Outcome.ERROR, message=message, details=details
+            )
+
+    def _result(self, check: Check, server: _Server, alone: bool) -> CheckResult:
         begin = time.monotonic()
         trial = self._try(check, server, alone)
         judgement = bound(check, trial.judgement, self.capabilities)
@@ -174,7 +199,7 @@ class Session:
         own = _Server(self._target.fresh())  # which the check may hurt
         try:
             try:
-                own.start()
+                _within(self._target.check_limit, own.start, "start the datastore")
                 return self._guarded(check, own, alone)
             finally:
                 server.secrets.take_in(own.secrets)
@@ -263,21 +288,48 @@ class _Server:
         self.secrets = Secrets(self.uri, *filter(None, [self.target.control]))
 
     def stop(self) -> None:
+        """Raises ``TimeoutError`` if it takes too long: a report waits for it."""
         try:
-            self.target.stop()
+            _within(_STOP_LIMIT, self.target.stop, "stop the datastore")
         finally:
             if self._workspace is not None:
                 shutil.rmtree(self._workspace, ignore_errors=True)
 
     def answers(self) -> bool:
         """Whether another client can connect. Only a datastore that cannot be reached does not answer."""
+
+        def ask() -> bool:
+            try:
+                with connect(self.uri):
+                    return True
+            except StorageUnavailable:
+                return False
+
         try:
-            with connect(self.uri):
-                return True
-        except StorageUnavailable:
-            return False
+            return _within(_ANSWER_LIMIT, ask, "connect")
         except Exception:
             return True
+
+
+def _within(seconds: float, call: Callable[[], T], what: str) -> T:
+    """What ``call`` returns or raises, run in a thread that is given up after so long with ``TimeoutError``."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name=what, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"the attempt to {what} did not end within {seconds:g} s")
+    return results[0]
 
 
 def _where(some: Sequence[Operation], history: Sequence[Operation]) -> tuple[int, ...]:

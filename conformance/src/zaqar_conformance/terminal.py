@@ -8,19 +8,20 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Self
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from zaqar_conformance.check import Check
 from zaqar_conformance.history import telling
 from zaqar_conformance.outcomes import Outcome
-from zaqar_conformance.pages.timeline import timeline
+from zaqar_conformance.pages.timeline import timeline, words
 from zaqar_conformance.report import HISTORY_LIMIT, CheckResult, Report, Verdict
 from zaqar_conformance.requirements import Contract, load
 from zaqar_conformance.scoring import advice
 from zaqar_conformance.verdict import start
+from zaqar_core.terminal import printable_lines
 
 COLORS = {
     Outcome.ERROR: "magenta",
@@ -73,6 +74,11 @@ class TerminalProgress:
             self._console.print(f"{self._titles[section]}: {_summary(self._seen[section])}")
 
 
+def shown(text: str) -> str:
+    """Text from anywhere as it may be printed with markup: it styles nothing and does not steer the terminal."""
+    return markup.escape(printable_lines(text))
+
+
 def print_report(console: Console, report: Report) -> None:
     """The whole of what was found, the worst last but for the summary."""
     contract = load(report.contract)
@@ -88,33 +94,33 @@ def print_report(console: Console, report: Report) -> None:
     for result in report.failures():
         print_failure(console, result, contract)
     for entry in report.stale_known_failures:
-        console.print(f"[red]out of date[/] in known_failures: {escape(entry)}; take the entry out")
+        console.print(f"[red]out of date[/] in known_failures: {shown(entry)}; take the entry out")
     if report.interrupted:
         console.print("[magenta]interrupted[/]: what follows is of the checks until then")
     counts = _summary(Counter(report.outcomes)) or "nothing was run"
     console.print(
-        f"\n{escape(report.target)}, contract {report.contract}, profile {report.profile}: {counts}", soft_wrap=True
+        f"\n{shown(report.target)}, contract {report.contract}, profile {report.profile}: {counts}", soft_wrap=True
     )
-    console.print(f"{report.seconds:.1f} s; again: [bold]{escape(report.command)}[/]", soft_wrap=True)
+    console.print(f"{report.seconds:.1f} s; again: [bold]{shown(report.command)}[/]", soft_wrap=True)
 
 
 def print_failure(console: Console, result: CheckResult, contract: Contract) -> None:
     """What one check saw, the requirement it broke, what to do, and how to see it again."""
     console.rule(f"{_colored(result.outcome)} {result.name}", align="left")
-    console.print(f"  checks that: {escape(result.summary)}", soft_wrap=True)
+    console.print(f"  checks that: {shown(result.summary)}", soft_wrap=True)
     for number in result.blamed:
         requirement = contract.requirements.get(number)
         text = requirement.text if requirement else "(no such requirement)"
-        console.print(f"  [bold]{number}[/] {escape(text)}", soft_wrap=True)
-    console.print(f"  seen: {escape(result.message)}", soft_wrap=True)
+        console.print(f"  [bold]{number}[/] {shown(text)}", soft_wrap=True)
+    console.print(f"  seen: {shown(result.message)}", soft_wrap=True)
     if result.history:
         total, kept = len(result.history), min(len(result.history), HISTORY_LIMIT)
         console.print(f"  history ({total} operations; {'all' if kept == total else kept} are in the report):")
-        console.print(escape("\n".join(_telling_lines(result))), soft_wrap=True)
+        console.print(shown("\n".join(_telling_lines(result))), soft_wrap=True)
     if result.details:
-        console.print(escape(result.details.rstrip()), soft_wrap=True)
+        console.print(shown(result.details.rstrip()), soft_wrap=True)
     console.print(f"  to do: {advice(result.outcome, result.requirement, contract)}", soft_wrap=True)
-    console.print(f"  reproduce: [bold]{escape(result.reproduce)}[/]", soft_wrap=True)
+    console.print(f"  reproduce: [bold]{shown(result.reproduce)}[/]", soft_wrap=True)
 
 
 def _outcome_table(report: Report, contract: Contract) -> Table:
@@ -150,9 +156,9 @@ def _print_notes(console: Console, report: Report) -> None:
     telling = (Outcome.UNDECIDED, Outcome.NOT_RUN, Outcome.KNOWN_FAILURE)
     for result in report.checks:
         if result.outcome in telling:
-            console.print(f"{_colored(result.outcome)} {result.name}: {escape(result.message)}", soft_wrap=True)
+            console.print(f"{_colored(result.outcome)} {result.name}: {shown(result.message)}", soft_wrap=True)
         for note in result.notes:
-            console.print(f"[dim]note[/] {result.name}: {escape(note)}", soft_wrap=True)
+            console.print(f"[dim]note[/] {result.name}: {shown(note)}", soft_wrap=True)
 
 
 def _print_missing(console: Console, report: Report) -> None:
@@ -163,7 +169,7 @@ def _print_missing(console: Console, report: Report) -> None:
         waiting = "1 check waits" if len(results) == 1 else f"{len(results)} checks wait"
         own = _OWN_SECTION.get(method.partition(".")[0])  # those of others need more methods
         first = next((result for result in results if _section(result.requirements) == own), results[0])
-        console.print(f"  {method} ({waiting} for it; next: {escape(first.reproduce)})", soft_wrap=True)
+        console.print(f"  {method} ({waiting} for it; next: {shown(first.reproduce)})", soft_wrap=True)
 
 
 def _telling_lines(result: CheckResult) -> Iterator[str]:
@@ -171,15 +177,17 @@ def _telling_lines(result: CheckResult) -> Iterator[str]:
 
     What a call gave is what proves a fault, so that it is not cut for the sake of long arguments.
     """
-    shown = telling(len(result.history), result.offending, _HISTORY_LINES)
-    offending = [place for place, index in enumerate(shown) if index in result.offending]
-    drawn = timeline([asdict(result.history[index]) for index in shown], offending, len(result.history))
-    for index, row in zip(shown, drawn.rows if drawn else (), strict=True):
+    told = telling(len(result.history), result.offending, _HISTORY_LINES)
+    all_offending = set(result.offending)
+    offending = [place for place, index in enumerate(told) if index in all_offending]
+    drawn = timeline([asdict(result.history[index]) for index in told], offending, len(result.history))
+    for index, row in zip(told, drawn.rows if drawn else (), strict=True):
         gave = row.result if row.outcome == "ok" else row.outcome
         sign, call = ">" if row.offending else " ", _cut(row.call, 120)
         yield f"  {sign} {index + 1}. {row.client} {row.start} {call} took {row.length}: {_cut(gave or 'done', 300)}"
+    named = words(result.message)
     for short, long in drawn.names if drawn else ():
-        if long in result.message:
+        if long in named:
             yield f"    {short} is {long}"
 
 

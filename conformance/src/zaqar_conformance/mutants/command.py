@@ -11,15 +11,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 
 from zaqar_conformance.arguments import positive, positive_float
+from zaqar_conformance.files import demand_writable, write
 from zaqar_conformance.mutants.table import Row, markdown, print_table
 from zaqar_conformance.mutants.trial import Job, try_all
 from zaqar_conformance.mutants.zoo import Mutant, all_mutants, controls
-from zaqar_conformance.report_commands import demand_writable, write
 from zaqar_conformance.target import find_target, target_names
+from zaqar_conformance.terminal import shown
 
 
 class NoSuchMutant(ValueError):
@@ -73,7 +73,7 @@ def run_command(console: Console, arguments: argparse.Namespace) -> int:
             rows[trial.name].trials.append(trial)
             if not trial.right:
                 number = len(rows[trial.name].trials)
-                said = escape(trial.wrong[:500])
+                said = shown(trial.wrong[:500])
                 console.print(f"[red]{trial.name}[/] went wrong in run {number}: {said}", soft_wrap=True)
             if not console.is_terminal and done % len(rows) == 0:
                 console.print(f"{done} of {len(jobs)} runs, {(datetime.now(UTC) - began).total_seconds():.0f} s")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from rich.console import Console
-from rich.markup import escape
 
 from zaqar_conformance.mutants.trial import Trial
+from zaqar_conformance.terminal import shown
 
 ENOUGH = 0.95
 """The share of its runs in which a mutant has to be caught: 19 of 20. A control has to be clean in each."""
@@ -64,8 +64,8 @@ def print_table(console: Console, rows: Iterable[Row]) -> None:
     for row in rows:
         if not row.enough:
             kind = "not caught as it has to be" if row.requirements else "not clean"
-            console.print(f"[red]{kind}[/] {row.name}: {escape(row.defect)}", soft_wrap=True)
-            console.print(f"  seen: {escape(row.wrong[:2000])}", soft_wrap=True)
+            console.print(f"[red]{kind}[/] {row.name}: {shown(row.defect)}", soft_wrap=True)
+            console.print(f"  seen: {shown(row.wrong[:2000])}", soft_wrap=True)
 
 
 def markdown(rows: Iterable[Row], when: str, where: str) -> str:

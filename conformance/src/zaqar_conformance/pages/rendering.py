@@ -1,7 +1,8 @@
 """Templates filled in: everything that is put into one is escaped, and what a page runs or styles is named by its hash.
 
-A report holds what drivers and datastores say of themselves. None of it is trusted: autoescaping keeps it text, and
-the page's Content-Security-Policy allows its own style and script alone, and no request at all.
+A report holds what drivers and datastores say of themselves. None of it is trusted: autoescaping keeps it text, control
+characters are written as JSON does, and the page's Content-Security-Policy allows its own style and script only, and no
+request at all.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from zaqar_conformance.outcomes import Outcome
+from zaqar_core.terminal import printable_lines
 
 SIGNS = {
     Outcome.ERROR: "!",
@@ -66,6 +68,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("zaqar_conformance.pages"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -76,6 +79,11 @@ def _environment() -> Environment:
     environment.filters["breakable"] = breakable
     environment.filters["number"] = lambda number: f"{number:,}".replace(",", "\u202f")
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """What a template puts in, without characters that steer a terminal or reorder text; markup stays markup."""
+    return type(value)(printable_lines(value)) if isinstance(value, str) else value
 
 
 def _policy(style: str, script: str) -> str:

@@ -25,6 +25,8 @@ BAR = 24
 _TOP = 24
 _LETTER = 6.8
 _PADDING = 12
+_LONGEST = 4_000
+"""Characters of a call, or of its result, that are shown."""
 _IDLE = 50_000_000
 """Nanoseconds in which nothing happens, from which on the drawing says how long it was."""
 
@@ -90,7 +92,8 @@ def timeline(
         return None
     chosen = telling(len(history), offending, MOST)
     shown = [history[index] for index in chosen]
-    wrong = [index in set(offending) for index in chosen]
+    all_wrong = set(offending)
+    wrong = [index in all_wrong for index in chosen]
     names = _short_names(shown)
     lanes = tuple(dict.fromkeys(operation["client"] for operation in shown))
     texts = [_call(operation) for operation in shown]
@@ -99,7 +102,7 @@ def timeline(
     origin = edges[0]
     bars, rows = [], []
     for index, operation, bad, label, text in zip(chosen, shown, wrong, labels, texts, strict=True):
-        call, result = (_renamed(each, names) for each in text)
+        call, result = (_cut(_renamed(each, names)) for each in text)
         start, end = operation["start"], operation["end"]
         length = duration(end - start)
         y = _TOP + LANE * lanes.index(operation["client"]) + (LANE - BAR) / 2
@@ -203,9 +206,28 @@ def _strings(value: Any) -> list[str]:
     return [each for each in value if isinstance(each, str) and each] if isinstance(value, list) else []
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters; report.json has them)"
+
+
+def words(text: str) -> set[str]:
+    """The words of a text that may be ids."""
+    return {word.rstrip(".") for _, word, _ in _WORD.findall(text)}
+
+
+_WORD = re.compile(r'("?)([\w.~-]+)("?)')
+"""A run of the characters that ids are made of, in quotes or not."""
+
+
 def _renamed(text: str, names: Mapping[str, str]) -> str:
-    if not names:
-        return text
-    longest_first = sorted(names, key=len, reverse=True)
-    pattern = "|".join(f'"{re.escape(each)}"|(?<![\\w-]){re.escape(each)}(?![\\w-])' for each in longest_first)
-    return re.sub(pattern, lambda found: names[found[0].strip('"')], text)
+    """The text with short names, in time that grows with its length and not with the number of names."""
+
+    def rename(found: re.Match[str]) -> str:
+        before, word, after = found.groups()
+        end = word[len(word.rstrip(".")) :] if word not in names else ""  # an id may end a sentence
+        short = names.get(word.removesuffix(end))
+        if short is None:
+            return found[0]
+        return short + end if before and after else before + short + end + after
+
+    return _WORD.sub(rename, text)

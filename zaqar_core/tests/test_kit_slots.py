@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -135,3 +138,39 @@ def test_one_of_many_takers_inherits_a_lost_slot() -> None:
 
 def _lose(slots: Slots) -> None:
     slots.take(time.monotonic() + _SOON)
+
+
+def test_what_a_call_held_goes_when_it_ends_without_the_garbage_collector() -> None:
+    class Result:
+        pass
+
+    slots = Slots(1, "the lock")
+
+    def use() -> weakref.ref[Result]:
+        result = Result()
+        slot = slots.take(time.monotonic() + _SOON)
+        try:
+            return weakref.ref(result)
+        finally:
+            slot.give_back()
+
+    gc.disable()
+    try:
+        assert use()() is None
+    finally:
+        gc.enable()
+
+
+def test_holders_are_those_whose_frames_still_run() -> None:
+    slots, at, seen = Slots(2, "the lock"), 1, set[int]()
+    while interrupt(lambda: _use(slots), at):
+        seen.update(slots.holders())
+        _use(slots)
+        at += 1
+    assert seen == set()
+    first, second = slots.take(time.monotonic()), slots.take(time.monotonic())
+    assert slots.holders() == {0: sys._getframe(), 1: sys._getframe()}
+    first.give_back()
+    assert slots.holders() == {1: sys._getframe()}
+    second.give_back()
+    assert slots.holders() == {}

@@ -50,7 +50,7 @@ class Slots:
         """
         mine = Slot(self, sys._getframe(1))
         while not self._try(mine):
-            if self._is_reentrant(mine.frame):
+            if self._is_reentrant(sys._getframe(1)):
                 raise StorageUnavailable(
                     f"{self._what} belongs to a call that this one interrupted (from a signal handler or finalizer); "
                     "nothing was done: set a flag there, and use the storage after the call has returned"
@@ -61,6 +61,16 @@ class Slots:
             with suppress(Empty):
                 self._given_back.get(timeout=min(left, _POLL))
         return mine
+
+    def holders(self) -> dict[int, FrameType]:
+        """The frames that hold a slot, by its number, from 0 below ``limit``. Those that have lost one are left out."""
+        found: dict[int, FrameType] = {}
+        for number, first in list(self._held.items()):
+            holder = first.last_heir()
+            frame = holder.frame
+            if frame is not None and not holder.is_lost():
+                found[number] = frame
+        return found
 
     def _try(self, mine: Slot) -> bool:
         for number in range(self._limit):
@@ -103,7 +113,7 @@ class Slot:
 
     def __init__(self, slots: Slots, frame: FrameType) -> None:
         self._slots = slots
-        self.frame = frame
+        self.frame: FrameType | None = frame
         self.number = -1
         self.heirs: dict[int, Slot] = {}
         """Who inherited it after its frame had lost it: one at most."""
@@ -111,6 +121,7 @@ class Slot:
     def give_back(self) -> None:
         """Let the next caller have it. Call it once, in the frame that took it."""
         self._slots._give_back(self)
+        self.frame = None  # or this slot and its frame would hold each other, until the garbage collector comes
 
     def last_heir(self) -> Slot:
         """The one that holds it now."""
@@ -120,9 +131,12 @@ class Slot:
         return slot
 
     def is_lost(self) -> bool:
-        """Whether its frame has ended."""
+        """Whether its frame has ended without giving it back."""
+        frame = self.frame
+        if frame is None:
+            return False
         try:
-            self.frame.clear()  # which a frame that still runs refuses, and which does no harm to one that has ended
+            frame.clear()  # which a frame that still runs refuses, and which does no harm to one that has ended
         except RuntimeError:
             return False
         return True

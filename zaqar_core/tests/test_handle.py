@@ -323,6 +323,37 @@ def test_renew_moves_the_end_and_passes_on_both_durations(orders: Queue, claims:
     assert claim.ends == 1080.0
 
 
+def test_renew_without_a_ttl_renews_by_what_was_given_last(orders: Queue, claims: Claims, clock: Clock) -> None:
+    claims.batches = [["m1"]]
+    claim = orders.claim(ttl=3600, grace=600)
+    claim.renew()
+    assert (claim.ends, claim.ttl) == (4600.0, 3600.0)
+    claim.renew(ttl=30)
+    assert (claim.ends, claim.ttl) == (1030.0, 30.0)
+    claim.renew(grace=5)
+    claim.renew()
+    assert claims.calls == [
+        ("update", "c1", 3600.0, 600.0),
+        ("update", "c1", 30.0, 600.0),
+        ("update", "c1", 30.0, 5.0),
+        ("update", "c1", 30.0, 5.0),
+    ]
+    assert claim.ends == 1030.0
+
+
+def test_a_renewal_that_fails_is_not_what_later_ones_go_by(orders: Queue, claims: Claims) -> None:
+    claims.batches = [["m1"]]
+    claim = orders.claim(ttl=60)
+    with pytest.raises(InvalidDuration):
+        claim.renew(ttl=-1)
+    claims.lives = False
+    with pytest.raises(ClaimDoesNotExist):
+        claim.renew(ttl=500, grace=500)
+    claims.lives = True
+    claim.renew()
+    assert claims.calls[-1] == ("update", "c1", 60.0, 60.0)
+
+
 def test_renew_of_a_claim_that_has_ended_raises_and_leaves_its_end(orders: Queue, claims: Claims) -> None:
     claims.batches, claims.lives = [["m1"]], False
     claim = orders.claim(ttl=60)

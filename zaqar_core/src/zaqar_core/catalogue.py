@@ -122,7 +122,7 @@ class Catalogue:
 
     @observed("catalogue.list", count=lambda page: len(page.items))
     def list(
-        self, *, marker: str | None = None, limit: int = DEFAULT_PAGE, project: str | None = None
+        self, *, marker: str | None = None, limit: int | None = None, project: str | None = None
     ) -> Page[CatalogueEntry]:
         """A page of the project's entries by queue name (code-point order); it may be short.
 
@@ -130,7 +130,7 @@ class Catalogue:
         """
         self._context.check_open()
         owner = self._context.project_or(project)
-        after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE)
+        after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE, DEFAULT_PAGE)
         found = self._entries.scan(owner, after=after or None, limit=most + 1)
         read = readable(
             found[:most], lambda record: (record.key, _Entry.read(owner, record)), lambda record: record.key

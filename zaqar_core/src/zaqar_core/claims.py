@@ -35,19 +35,20 @@ class Claims:
         self,
         queue: str,
         *,
-        ttl: float = DEFAULT_CLAIM_TTL,
-        grace: float = DEFAULT_CLAIM_GRACE,
-        limit: int = DEFAULT_PAGE,
+        ttl: float | None = None,
+        grace: float | None = None,
+        limit: int | None = None,
         project: str | None = None,
     ) -> Claim:
         """Take the oldest active messages, at most ``limit``, for ``ttl`` seconds; id None if there were none.
 
-        They live at least until the claim's end + ``grace``. Messages that were claimed ``_max_claim_count`` times
+        They live at least until the claim's end + ``grace``. Not given, ``ttl`` is 300, ``grace`` 60 and ``limit`` 10,
+        or as much as the limits allow if that is less. Messages that were claimed ``_max_claim_count`` times
         go to the ``_dead_letter_queue`` instead, if the queue's metadata name both.
         """
         key, driver = self._open(queue, project)
         ttl, grace = self._durations(ttl, grace)
-        limit = validation.limit(limit, self._context.limits.max_messages_per_claim)
+        limit = validation.limit(limit, self._context.limits.max_messages_per_claim, DEFAULT_PAGE)
         metadata = self._context.metadata_of(key) or {}
         dead_letters = metadata.get("_dead_letter_queue")
         most = metadata.get("_max_claim_count")
@@ -82,14 +83,25 @@ class Claims:
         queue: str,
         claim_id: str,
         *,
-        ttl: float = DEFAULT_CLAIM_TTL,
-        grace: float = DEFAULT_CLAIM_GRACE,
+        ttl: float | None = None,
+        grace: float | None = None,
         project: str | None = None,
     ) -> None:
-        """Let the claim end ``ttl`` seconds from now, sooner or later than before. Raises ``ClaimDoesNotExist``."""
+        """Let the claim end ``ttl`` seconds from now, sooner or later than before. Raises ``ClaimDoesNotExist``.
+
+        ``ttl``: None: the claim's own, as it was given last, for which the claim is read once. ``grace``: as in
+        ``create``.
+        """
         key, driver = self._open(queue, project)
-        ttl, grace = self._durations(ttl, grace)
-        if not driver.update(key, validation.identifier(claim_id, "claim id"), ttl=ttl, grace=grace):
+        claim = validation.identifier(claim_id, "claim id")
+        own = DEFAULT_CLAIM_TTL
+        if ttl is None:
+            held = driver.get(key, claim)
+            if held is None:
+                raise _absent(queue, claim_id)
+            own = held.ttl
+        ttl, grace = self._durations(ttl, grace, default_ttl=own)
+        if not driver.update(key, claim, ttl=ttl, grace=grace):
             raise _absent(queue, claim_id)
 
     @observed("claims.delete")
@@ -123,11 +135,13 @@ class Claims:
             raise Unsupported("this backend declares CLAIMS but offers no claim controller; report it to its authors")
         return key, self._claims
 
-    def _durations(self, ttl: float, grace: float) -> tuple[float, float]:
+    def _durations(
+        self, ttl: float | None, grace: float | None, *, default_ttl: float = DEFAULT_CLAIM_TTL
+    ) -> tuple[float, float]:
         limits = self._context.limits
         return (
-            validation.duration(ttl, "claim ttl", MIN_DURATION, limits.max_claim_ttl),
-            validation.duration(grace, "grace", 0.0, limits.max_claim_grace),
+            validation.duration(ttl, "claim ttl", MIN_DURATION, limits.max_claim_ttl, default=default_ttl),
+            validation.duration(grace, "grace", 0.0, limits.max_claim_grace, default=DEFAULT_CLAIM_GRACE),
         )
 
     def _model(self, claim: StoredClaim) -> Claim:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from zaqar_core.encoding import shown
+from zaqar_core.body import Undecodable
+from zaqar_core.encoding import parse, shown
 from zaqar_core.errors import CodecError, InvalidInput
 from zaqar_core.hiding import said
 from zaqar_core.plugins import offered, owner
@@ -15,6 +16,7 @@ GROUP = "zaqar_core.codecs"
 """The entry-point group in which a distribution offers a codec: a name, and a class or function that makes one."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
+_NAMES = re.compile(rb"[a-z0-9][a-z0-9_.-]*(,[a-z0-9][a-z0-9_.-]*)*")
 _REMEDIES = {"encode": "nothing was written: repair it", "decode": "connect with what it was written with"}
 _MARK = b"\0"
 # JSON never starts with a NUL byte, so a body that does was written by codecs, whose names follow:
@@ -56,15 +58,32 @@ class Codecs:
         """Undo the codecs that a stored body names; one written without codecs is returned as it is."""
         if not data.startswith(_MARK):
             return data
-        names, _, data = data[1:].partition(_MARK)
-        for name in reversed(names.decode(errors="replace").split(",")):
+        names, end, data = data[1:].partition(_MARK)
+        if not end or not _NAMES.fullmatch(names):
+            raise CodecError(
+                "the names of the codecs in front of a body are damaged, or another program wrote it; look at the "
+                "message's raw bytes"
+            )
+        for name in reversed(names.decode().split(",")):
             codec = self._by_name.get(name)
             if codec is None:
                 raise CodecError(
-                    f"a body was written with the codec {name!r}; connect with codecs=[{name!r}] to read it"
+                    f"a body was written with the codec {shown(name)}; connect with codecs=[{shown(name)}] to read it"
                 )
             data = _run(name, "decode", codec.decode, data)
         return data
+
+    def read(self, data: bytes) -> Any:
+        """The value of a stored body, or an ``Undecodable`` that says why there is none."""
+        try:
+            return parse(self.decode(data))
+        except CodecError as error:
+            return Undecodable(str(error), error.__cause__)
+        except ValueError as error:
+            return Undecodable(
+                f"the {len(data)} bytes of a body cannot be read: {error}; they are damaged, or another program wrote "
+                "them"
+            )
 
 
 def _chain(codecs: Any) -> tuple[Codec, ...]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zaqar_core import validation
+from zaqar_core.body import Undecodable
 from zaqar_core.capabilities import Capability
 from zaqar_core.codecs import Codecs
 from zaqar_core.contract import Driver, QueueKey, StoredMessage
 from zaqar_core.documents import Documents
-from zaqar_core.encoding import decode
 from zaqar_core.errors import StorageClosed, Unsupported
 from zaqar_core.limits import Limits
 from zaqar_core.metadata import MetadataCache
@@ -81,6 +81,18 @@ class Context:
                 self.metadata.forget(queue)
 
     def message(self, stored: StoredMessage) -> Message:
-        """The application's view of a stored message. Raises ``CodecError``."""
-        body = decode(self.codecs.decode(stored.body))
-        return Message(stored.id, body, *stored[2:])
+        """The application's view of a stored message: one whose body cannot be decoded is a message too."""
+        body, raw = self.codecs.read(stored.body), None
+        if isinstance(body, Undecodable):
+            raw = stored.body
+        return Message(
+            id=stored.id,
+            body=body,
+            ttl=stored.ttl,
+            age=stored.age,
+            client_id=stored.client_id,
+            claim_id=stored.claim_id,
+            claim_count=stored.claim_count,
+            headers=stored.headers,
+            raw=raw,
+        )

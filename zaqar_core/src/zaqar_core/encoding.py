@@ -17,11 +17,21 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+_TOO_DEEP = f"arrays and objects nest deeper than {MAX_DEPTH} levels"
+
+
 def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse)
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is larger than any float")
+    return number
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
@@ -39,12 +49,27 @@ def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
 def decode(data: bytes) -> Any:
     """The value that ``encode`` was given. Raises ``IncompatibleStorage`` for what is no JSON."""
     try:
-        return _decoder.decode(data.decode())
-    except (ValueError, RecursionError) as error:
+        return parse(data)
+    except ValueError as error:
         raise IncompatibleStorage(
             f"{len(data)} bytes in the datastore are no JSON: damaged, changed by a codec with another key, or not "
             "written by this project; find out which before you remove them"
         ) from error
+
+
+def parse(data: bytes) -> Any:
+    """The JSON value in these bytes, whoever wrote them. Raises ``ValueError``, which says why and quotes nothing."""
+    try:
+        value = _decoder.decode(data.decode())
+    except UnicodeDecodeError:
+        raise ValueError("they are not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"they are not JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
+    return value
 
 
 def shown(value: object) -> str:

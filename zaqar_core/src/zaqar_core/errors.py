@@ -165,7 +165,10 @@ class AmbiguousScheme(DriverError):
 
 
 class CodecError(ZaqarError):
-    """A codec is missing or failed, so a body cannot be written or read."""
+    """A codec is missing or failed, or the bytes are not JSON, so that a body cannot be written or read.
+
+    Of what reads messages only ``Message.body`` raises it: the message itself is delivered, its bytes in ``raw``.
+    """
 
 
 # --- The datastore ---------------------------------------------------------------------------------

@@ -90,9 +90,9 @@ class Flavors:
                     return
 
     @observed("flavors.list", count=lambda page: len(page.items))
-    def list(self, *, marker: str | None = None, limit: int = DEFAULT_PAGE) -> Page[Flavor]:
+    def list(self, *, marker: str | None = None, limit: int | None = None) -> Page[Flavor]:
         """A page of flavors by name (code-point order)."""
-        after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE)
+        after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE, DEFAULT_PAGE)
         found = self._documents.scan("", after=after or None, limit=most + 1)
         pools = self._pools.capabilities_by_flavor() if found else {}
         flavors = [_flavor(record.key, pools) for record in found[:most]]

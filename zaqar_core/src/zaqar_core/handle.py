@@ -7,16 +7,16 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from copy import deepcopy
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from zaqar_core import validation
 from zaqar_core.claims import Claims
-from zaqar_core.errors import ZaqarError
-from zaqar_core.limits import DEFAULT_CLAIM_GRACE, DEFAULT_CLAIM_TTL, DEFAULT_PAGE
+from zaqar_core.errors import CodecError, ZaqarError
 from zaqar_core.messages import Messages
-from zaqar_core.models import Claim, Message, NewMessage, Page, QueueStats
+from zaqar_core.models import Claim, Message, NewMessage, Page, QueueStats, parts
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Queue:
         self,
         *,
         marker: str | None = None,
-        limit: int = DEFAULT_PAGE,
+        limit: int | None = None,
         echo: bool = True,
         include_claimed: bool = False,
         include_delayed: bool = False,
@@ -77,14 +77,15 @@ class Queue:
     def claim(
         self,
         *,
-        limit: int = DEFAULT_PAGE,
-        ttl: float = DEFAULT_CLAIM_TTL,
-        grace: float = DEFAULT_CLAIM_GRACE,
+        limit: int | None = None,
+        ttl: float | None = None,
+        grace: float | None = None,
         wait: float = 0,
     ) -> ClaimedMessages:
         """Lease up to ``limit`` messages; ``wait``: for how many seconds to go on asking while there are none.
 
-        Use it in a ``with`` block: leaving it releases what was not deleted.
+        Use it in a ``with`` block: leaving it releases what was not deleted. ``limit``, ``ttl`` and ``grace`` are as
+        in ``storage.claims.create``.
         """
         deadline = time.monotonic() + validation.duration(wait, "wait", 0.0, _LONGEST_WAIT)
         pause = _SHORTEST_PAUSE
@@ -93,23 +94,26 @@ class Queue:
             claim = self._claims.create(self.name, ttl=ttl, grace=grace, limit=limit, project=self._project)
             left = deadline - time.monotonic()
             if claim.id is not None or left <= 0:
-                return ClaimedMessages(self, claim, ends=asked + ttl)
+                return ClaimedMessages(self, claim, grace=grace, ends=asked + claim.ttl)
             time.sleep(min(left, pause * random.uniform(0.5, 1.5)))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def consume(
         self,
         *,
-        limit: int = DEFAULT_PAGE,
-        ttl: float = DEFAULT_CLAIM_TTL,
-        grace: float = DEFAULT_CLAIM_GRACE,
+        limit: int | None = None,
+        ttl: float | None = None,
+        grace: float | None = None,
         wait: float | None = None,
     ) -> Iterator[ClaimedMessage]:
         """Yield messages, one claim at a time; delete each when it is done.
 
-        What of a claim was not deleted is released when its messages have been gone through, or when the loop is
-        left. Messages whose claim has ended meanwhile are not yielded. Ends when nothing came for ``wait`` seconds;
-        None: never.
+        When all messages of a claim have been yielded, or the loop is left, those that were not deleted are released.
+        Messages whose claim has ended meanwhile are not yielded: ``message.claim.renew()`` makes it last longer. The
+        loop ends when no message came for ``wait`` seconds; None: never.
+
+        A message whose body cannot be decoded is yielded like any other, after a warning in the log. Its ``body``
+        raises ``CodecError``, its ``raw`` has the bytes. Delete it, or leave it for a consumer that can decode it.
         """
         while True:
             with self.claim(limit=limit, ttl=ttl, grace=grace, wait=_LONGEST_WAIT if wait is None else wait) as claim:
@@ -118,6 +122,8 @@ class Queue:
                 for message in claim:
                     if time.monotonic() >= claim.ends:
                         break
+                    if message.raw is not None:
+                        self._warn(message)
                     yield message
 
     def pop(self, limit: int = 1) -> builtins.list[Message]:
@@ -132,6 +138,12 @@ class Queue:
         """Remove all messages and claims."""
         self._messages.purge(self.name, project=self._project)
 
+    def _warn(self, message: Message) -> None:
+        try:
+            _ = message.body
+        except CodecError as error:
+            _log.warning("message %s of queue %r is delivered without its body: %s", message.id, self.name, error)
+
     def __repr__(self) -> str:
         return f"<Queue {self.name!r}>"
 
@@ -139,26 +151,37 @@ class Queue:
 class ClaimedMessages:
     """The messages of one claim: iterate, delete each when done; leaving the ``with`` block releases the rest."""
 
-    def __init__(self, queue: Queue, claim: Claim, *, ends: float) -> None:
+    def __init__(self, queue: Queue, claim: Claim, *, grace: float | None, ends: float) -> None:
         self.id = claim.id
         self.ends = ends
         """When the claim ends at the earliest, by ``time.monotonic()``."""
+        self.ttl = claim.ttl
+        """How many seconds the claim lasts, from its making or its last renewal."""
+        self._grace = grace
         self._queue = queue
-        self._messages = [
-            ClaimedMessage(**{part.name: getattr(message, part.name) for part in fields(message)}, claim=self)
-            for message in claim.messages
-        ]
+        self._messages = [ClaimedMessage(**parts(message), claim=self) for message in claim.messages]
         self._held = {message.id for message in self._messages}
 
-    def renew(self, *, ttl: float = DEFAULT_CLAIM_TTL, grace: float = DEFAULT_CLAIM_GRACE) -> None:
-        """Let the claim end ``ttl`` seconds from now. Raises ``ClaimDoesNotExist``."""
-        if self.id is not None:
-            asked = time.monotonic()
-            self._queue._claims.update(self._queue.name, self.id, ttl=ttl, grace=grace, project=self._queue._project)
-            self.ends = asked + ttl
+    def renew(self, *, ttl: float | None = None, grace: float | None = None) -> None:
+        """Let the claim end ``ttl`` seconds from now; None: as many as when it was made or last renewed.
+
+        ``grace``: for how many seconds its messages live on after it at least; None: as before.
+        Raises ``ClaimDoesNotExist`` if the claim has ended.
+        """
+        if self.id is None:
+            return
+        ttl = self.ttl if ttl is None else ttl
+        grace = self._grace if grace is None else grace
+        queue = self._queue
+        asked = time.monotonic()
+        queue._claims.update(queue.name, self.id, ttl=ttl, grace=grace, project=queue._project)
+        self.ends, self.ttl, self._grace = asked + ttl, ttl, grace
 
     def release(self, *, delay: float = 0) -> None:
-        """Give back all messages that were not deleted. Twice is once."""
+        """Give back all messages that were not deleted, now or ``delay`` seconds from now. Twice is once.
+
+        Raises ``InvalidDuration``, and releases nothing, if one of them would expire before it came back.
+        """
         if self._held:
             self._release(None, delay)
             self._held.clear()
@@ -201,9 +224,12 @@ class ClaimedMessages:
         return f"<ClaimedMessages {self.id!r} of {self._queue!r}: {len(self)}>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ClaimedMessage(Message):
-    """A message held by a ``claim``: that of the ``with`` block or loop that gave it."""
+    """A message held by a ``claim``: that of the ``with`` block or loop that gave it.
+
+    A copy belongs to the same claim. Pickled, it becomes a plain ``Message``: the claim stays in this process.
+    """
 
     claim: ClaimedMessages = field(kw_only=True, repr=False, compare=False)
 
@@ -212,5 +238,14 @@ class ClaimedMessage(Message):
         self.claim._delete(self.id)
 
     def release(self, *, delay: float = 0) -> None:
-        """Give this message back now, or ``delay`` seconds from now."""
+        """Give this message back now, or ``delay`` seconds from now.
+
+        Raises ``InvalidDuration``, and releases nothing, if the message would expire before it came back.
+        """
         self.claim._release_one(self.id, delay)
+
+    def __copy__(self) -> ClaimedMessage:
+        return ClaimedMessage(**parts(self), claim=self.claim)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ClaimedMessage:
+        return ClaimedMessage(**deepcopy(parts(self), memo), claim=self.claim)

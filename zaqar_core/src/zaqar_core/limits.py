@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
+
+from zaqar_core.encoding import shown
+from zaqar_core.errors import InvalidInput
+
+MIN_DURATION = 0.001
+"""The shortest ttl of a message or claim: the resolution of time, in seconds."""
+_MAY_BE_ZERO = frozenset({"max_message_delay", "max_claim_grace"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,18 @@ class Limits:
     max_claim_grace: float = 24 * 3600.0
     """How long claimed messages may live on after their claim."""
 
+    def __post_init__(self) -> None:
+        for bound in fields(self):
+            value: object = getattr(self, bound.name)
+            whole = isinstance(bound.default, int)
+            least = 0 if bound.name in _MAY_BE_ZERO else 1 if whole else MIN_DURATION
+            kinds = (int,) if whole else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < math.inf:
+                kind = "whole number" if whole else "finite number of seconds"
+                raise InvalidInput(
+                    f"the limit {bound.name} is {shown(value)}; it is a {kind} of at least {least}: change it"
+                )
+
     def narrowed_by(self, other: Limits | None) -> Limits:
         """The stricter of each bound; self where ``other`` is None."""
         if other is None:
@@ -47,8 +67,6 @@ class Limits:
         return Limits(**{name: min(getattr(self, name), getattr(other, name)) for name in names})
 
 
-MIN_DURATION = 0.001
-"""The shortest ttl of a message or claim: the resolution of time, in seconds."""
 DEFAULT_MESSAGE_TTL = 3600.0
 DEFAULT_CLAIM_TTL = 300.0
 DEFAULT_CLAIM_GRACE = 60.0

@@ -76,7 +76,7 @@ class Messages:
         queue: str,
         *,
         marker: str | None = None,
-        limit: int = DEFAULT_PAGE,
+        limit: int | None = None,
         echo: bool = True,
         include_claimed: bool = False,
         include_delayed: bool = False,
@@ -85,24 +85,26 @@ class Messages:
     ) -> Page[Message]:
         """A page of active messages by position; ``echo=False`` leaves out the caller's own.
 
-        Pass the page's ``marker`` to go on. Raises ``InvalidMarker``.
+        ``limit``: how many at most; None: 10, or as many as the limits allow if those are fewer. Pass the page's
+        ``marker`` to go on. Raises ``InvalidMarker``.
         """
         key = self._context.key(queue, project)
         client = self._context.client_or(client_id)
         page = self._driver.list(
             key,
             marker=validation.marker(marker),
-            limit=validation.limit(limit, self._context.limits.max_messages_per_page),
-            exclude_client=None if echo else client,
-            include_claimed=include_claimed,
-            include_delayed=include_delayed,
+            limit=validation.limit(limit, self._context.limits.max_messages_per_page, DEFAULT_PAGE),
+            exclude_client=None if validation.flag(echo, "echo") else client,
+            include_claimed=validation.flag(include_claimed, "include_claimed"),
+            include_delayed=validation.flag(include_delayed, "include_delayed"),
         )
         return Page([self._context.message(stored) for stored in page.items], page.marker, page.more)
 
     @observed("messages.first", count=lambda _: 1)
     def first(self, queue: str, *, newest: bool = False, project: str | None = None) -> Message:
         """The first (or last) by position among active and claimed messages. Raises ``QueueIsEmpty``."""
-        stored = self._driver.first(self._context.key(queue, project), newest=newest)
+        key = self._context.key(queue, project)
+        stored = self._driver.first(key, newest=validation.flag(newest, "newest"))
         if stored is None:
             raise QueueIsEmpty(f"queue {queue!r} has no message to show; post one")
         return self._context.message(stored)
@@ -169,7 +171,7 @@ class Messages:
 
     def _encode_all(self, batch: Iterable[object], metadata: Mapping[str, Any]) -> builtins.list[EncodedMessage]:
         ttl = min(metadata.get("_default_message_ttl", DEFAULT_MESSAGE_TTL), self._context.limits.max_message_ttl)
-        delay = metadata.get("_default_message_delay", 0.0)
+        delay = min(metadata.get("_default_message_delay", 0.0), self._context.limits.max_message_delay)
         encoded = []
         for index, message in enumerate(batch):
             try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
+from zaqar_core.body import Body
 from zaqar_core.capabilities import Capability
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class NewMessage:
     dedup_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Message:
     """A message as a queue holds it.
 
@@ -40,6 +41,9 @@ class Message:
     ``age``: seconds since its post; never reset. ``ttl - age`` is what is left.
     ``client_id``: who posted it. ``claim_id``: the live claim that holds it, or None.
     ``claim_count``: how often it was claimed.
+    ``raw``: None, or, where this client cannot decode the body (it lacks the codec, or the bytes are damaged or
+    foreign), the bytes as they are stored. Reading ``body`` raises ``CodecError`` then, which says why; everything
+    else works as with any message, and so do deleting and releasing it.
     """
 
     id: str
@@ -50,6 +54,31 @@ class Message:
     claim_id: str | None = None
     claim_count: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message) or type(other) is not type(self):
+            return NotImplemented
+        return parts(self) == parts(other)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in parts(self).items())})"
+
+    def __reduce__(self) -> tuple[type[Message], tuple[Any, ...]]:
+        return Message, tuple(parts(self).values())
+
+
+_body = Body(vars(Message)["body"])
+type.__setattr__(Message, "body", _body)
+
+
+def parts(message: Message) -> dict[str, Any]:
+    """A message's fields by name, with the ``Undecodable`` in place of a body that raises."""
+    names = (part.name for part in fields(Message))
+    return {name: _body.held(message) if name == "body" else getattr(message, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,12 +218,12 @@ class Pools:
                     raise PoolInUse(f"pool {name!r} {reason}")
 
     @observed("pools.list", count=lambda page: len(page.items))
-    def list(self, *, marker: str | None = None, limit: int = DEFAULT_PAGE) -> Page[Pool]:
+    def list(self, *, marker: str | None = None, limit: int | None = None) -> Page[Pool]:
         """A page of pools by name (code-point order).
 
         It ends before a pool that cannot be read; where that comes first, ``IncompatibleStorage`` names it.
         """
-        after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE)
+        after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE, DEFAULT_PAGE)
         found = self._documents.scan("", after=after or None, limit=most + 1)
         pools = readable(found[:most], lambda record: _pool(record, _State.read(record)), lambda record: record.key)
         return Page(pools, pools[-1].name if pools else after, more=len(found) > len(pools))

@@ -112,7 +112,7 @@ class Queues:
         self,
         *,
         marker: str | None = None,
-        limit: int = DEFAULT_PAGE,
+        limit: int | None = None,
         detailed: bool = False,
         prefix: str = "",
         project: str | None = None,
@@ -122,8 +122,8 @@ class Queues:
         return self._records.list(
             self._context.project_or(project),
             marker=validation.name_marker(marker),
-            limit=validation.limit(limit, self._context.limits.max_queues_per_page),
-            detailed=detailed,
+            limit=validation.limit(limit, self._context.limits.max_queues_per_page, DEFAULT_PAGE),
+            detailed=validation.flag(detailed, "detailed"),
             prefix=validation.queue_prefix(prefix),
         )
 

@@ -82,11 +82,11 @@ class Subscriptions:
 
     @observed("subscriptions.list", count=lambda page: len(page.items))
     def list(
-        self, queue: str, *, marker: str | None = None, limit: int = DEFAULT_PAGE, project: str | None = None
+        self, queue: str, *, marker: str | None = None, limit: int | None = None, project: str | None = None
     ) -> Page[Subscription]:
         """A page of the queue's subscriptions, in no order that means anything."""
         key, documents = self._open(queue, project)
-        most = validation.limit(limit, MAX_NAMES_PER_PAGE)
+        most = validation.limit(limit, MAX_NAMES_PER_PAGE, DEFAULT_PAGE)
         prefix = _key(key, "")
         after = validation.digest_marker(marker, DIGEST)
         found = documents.scan(key.project, prefix=prefix, after=prefix + after if after else None, limit=most + 1)
@@ -106,7 +106,7 @@ class Subscriptions:
     @observed("subscriptions.confirm")
     def confirm(self, queue: str, subscription_id: str, *, confirmed: bool = True, project: str | None = None) -> None:
         """Note that the subscriber agreed, or does no more. Raises ``SubscriptionDoesNotExist``."""
-        self._change(queue, subscription_id, project, confirmed=bool(confirmed))
+        self._change(queue, subscription_id, project, confirmed=validation.flag(confirmed, "confirmed"))
 
     @observed("subscriptions.delete")
     def delete(self, queue: str, subscription_id: str, *, project: str | None = None) -> None:

@@ -67,8 +67,10 @@ def dedup_id(value: object) -> str:
     return _text(value, "dedup id", 1, bounds.MAX_DEDUP_ID, InvalidDedupId)
 
 
-def duration(value: object, what: str, minimum: float, maximum: float) -> float:
-    """A finite number of seconds within the bounds, as float."""
+def duration(value: object, what: str, minimum: float, maximum: float, default: float | None = None) -> float:
+    """A finite number of seconds within the bounds, as float. None: the ``default``, or the maximum if that is less."""
+    if value is None and default is not None:
+        return float(min(default, maximum))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidDuration(f"{what} is {shown(value)}; it is a finite number of seconds: pass an int or a float")
     if not minimum <= value <= maximum:  # nor is NaN
@@ -85,8 +87,10 @@ def flag(value: object, what: str) -> bool:
     return value
 
 
-def limit(value: object, maximum: int) -> int:
-    """A whole number from 1 to ``maximum``."""
+def limit(value: object, maximum: int, default: int | None = None) -> int:
+    """A whole number from 1 to ``maximum``. None: the ``default``, or the maximum if that is less."""
+    if value is None and default is not None:
+        return min(default, maximum)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
         raise InvalidLimit(f"limit is {shown(value)}; it is a whole number from 1 to {maximum}: change it")
     return int(value)

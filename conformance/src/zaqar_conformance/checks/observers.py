@@ -12,8 +12,9 @@ from functools import partial
 
 from zaqar_conformance.check import Violation, check, ensure, ensure_equal, ensure_raises
 from zaqar_conformance.checks._installed import installation
+from zaqar_conformance.checks._support import ids_of, listed
 from zaqar_conformance.env import Env
-from zaqar_core import Codec, NewMessage
+from zaqar_core import Capability, Codec, Message, NewMessage
 from zaqar_core.errors import CodecError, InvalidBody, MessageDoesNotExist
 from zaqar_core.observers import GROUP, ObservedOperation, hookimpl, register, unregister
 
@@ -216,15 +217,14 @@ def codecs_bring_bodies_back(env: Env) -> None:
         [message_id] = storage.messages.post(queue, [NewMessage({"a": ["coded"]})])
         bodies = [message.body for message in storage.messages.list(queue).items]
     ensure_equal(bodies, ["plain", {"a": ["coded"]}], "OBS-005", "bodies posted with and without a codec")
-    raised = ensure_raises(
-        CodecError, "OBS-005", "reading without the codec", lambda: env.storage.messages.get(queue, message_id)
-    )
+    unread = env.storage.messages.get(queue, message_id)
+    raised = ensure_raises(CodecError, "OBS-005", "the body read without the codec", lambda: unread.body)
     ensure(codec.name in str(raised), "OBS-005", f"the error does not name the codec: {raised}")
 
 
 @check("OBS-005")
-def codecs_that_fail_stop_the_operation(env: Env) -> None:
-    """A codec that raises stops the operation with ``CodecError``, the cause chained; a failed post stored nothing."""
+def codecs_that_fail_store_nothing(env: Env) -> None:
+    """A codec that fails stops a post with ``CodecError``, the cause chained, and nothing was stored."""
     queue = env.queue()
     with env.connect(codecs=[_Reversing(["encode"])]) as storage:
         raised = ensure_raises(
@@ -232,9 +232,43 @@ def codecs_that_fail_stop_the_operation(env: Env) -> None:
         )
         ensure(type(raised.__cause__) is LookupError, "OBS-005", f"the cause of a failed post: {raised.__cause__!r}")
         ensure_equal(storage.messages.stats(queue).total, 0, "OBS-005", "messages stored by a post whose codec failed")
+
+
+@check("OBS-005")
+def a_body_that_cannot_be_decoded_spoils_nothing(env: Env) -> None:
+    """Two such bodies among others: every read delivers all; the bad ones have ``raw``; one is deleted, one popped."""
+    queue = env.queue()
     with env.connect(codecs=[_Reversing()]) as writer, env.connect(codecs=[_Reversing(["decode"])]) as reader:
-        writer.messages.post(queue, [NewMessage(1)])
-        raised = ensure_raises(CodecError, "OBS-005", "list", lambda: reader.messages.list(queue))
+        ids: list[str] = []
+        for storage in (env.storage, writer, writer, env.storage):
+            ids += storage.messages.post(queue, [NewMessage(len(ids), headers={"n": str(len(ids))})])
+        _see_undecodable(reader.messages.list(queue).items, ids, "list")
+        _see_undecodable(listed(env, queue, storage=reader, limit=1), ids, "pages of one message")
+        _see_undecodable(reader.messages.bulk_get(queue, ids), ids, "bulk_get")
+        if Capability.CLAIMS in reader.capabilities:
+            claim = reader.claims.create(queue, ttl=60, grace=0)
+            _see_undecodable(claim.messages, ids, "claims.create")
+            _see_undecodable(reader.claims.get(queue, claim.id or "").messages, ids, "claims.get")
+            reader.claims.delete(queue, claim.id or "")
+        reader.messages.delete(queue, ids[1])
+        rest = [ids[0], *ids[2:]]
+        if Capability.POP in reader.capabilities:
+            popped = reader.messages.pop(queue, 10)
+            ensure_equal(ids_of(popped), rest, "OBS-005", "popped, two bodies of them decodable")
+
+
+def _see_undecodable(messages: Sequence[Message], ids: list[str], what: str) -> None:
+    """Four messages in order, of which the two in the middle have bytes instead of a body."""
+    ensure_equal(
+        [message.id for message in messages], ids, "OBS-005", f"the ids of {what}, with two undecodable bodies"
+    )
+    headers = [message.headers.get("n") for message in messages]
+    ensure_equal(headers, ["0", "1", "2", "3"], "OBS-005", f"the headers of {what}")
+    has_raw = [message.raw is not None for message in messages]
+    ensure_equal(has_raw, [False, True, True, False], "OBS-005", f"which messages of {what} have raw")
+    ensure_equal([messages[0].body, messages[3].body], [0, 3], "OBS-005", f"the bodies of {what} that can be decoded")
+    for message in messages[1:3]:
+        raised = ensure_raises(CodecError, "OBS-005", f"the body of {what}", partial(getattr, message, "body"))
         ensure(type(raised.__cause__) is LookupError, "OBS-005", f"the cause of a failed read: {raised.__cause__!r}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,22 +13,28 @@ from zaqar_core.cli.exits import CommandError, Exit, exit_of
 from zaqar_core.cli.lines import Line, LineError, batches, document_of
 from zaqar_core.cli.session import Session
 from zaqar_core.cli.text import Column, compact, number, seconds, words
-from zaqar_core.errors import ZaqarError
+from zaqar_core.errors import CodecError, ZaqarError
 from zaqar_core.models import Message
+
+
+def _text(body: object) -> str:
+    """A body for people: JSON, or the bytes of one that cannot be decoded."""
+    return f"base64:{_base64(body)}" if isinstance(body, bytes) else compact(body)
+
 
 COLUMNS = (
     Column("id"),
     Column("age", seconds, right=True),
     Column("ttl", seconds, right=True),
     Column("claim_count", title="claims", right=True),
-    Column("body", compact, cut=True),
+    Column("body", _text, cut=True),
 )
 IN_FULL = (
     *COLUMNS[:4],
     Column("client_id"),
     Column("claim_id"),
     Column("headers", compact),
-    Column("body", compact),
+    Column("body", _text),
 )
 
 
@@ -52,7 +59,7 @@ def add(queue: Commands, message: Commands) -> None:
     )
     add_queue(claim)
     claim.add_argument("--limit", type=int, default=limits.DEFAULT_PAGE, metavar="N", help="take at most so many (10)")
-    _add_times(claim)
+    _add_times(claim, ttl=f"{limits.DEFAULT_CLAIM_TTL:g}")
     claim.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="how long to wait for messages (0)")
 
     ack = queue.command(
@@ -75,7 +82,7 @@ def add(queue: Commands, message: Commands) -> None:
     renew = queue.command("renew", _renew, "let a claim end so many seconds from now")
     add_queue(renew)
     renew.add_argument("claim", metavar="CLAIM_ID", help="the claim")
-    _add_times(renew)
+    _add_times(renew, ttl="as long as it was given last")
 
     get = message.command("get", _get, "show messages in full, claimed and delayed ones too")
     delete = message.command("delete", _delete, "delete messages; one that is gone already is no error")
@@ -85,12 +92,13 @@ def add(queue: Commands, message: Commands) -> None:
     delete.add_argument("--claim", metavar="CLAIM_ID", help="the claim that holds them")
 
 
-def _add_times(parser: Parser) -> None:
+def _add_times(parser: Parser, *, ttl: str) -> None:
+    """How long a claim lasts; ``ttl``: the default, in words."""
     for name, default, what in (
-        ("--ttl", limits.DEFAULT_CLAIM_TTL, "how long the claim lasts"),
-        ("--grace", limits.DEFAULT_CLAIM_GRACE, "how long its messages live after it at least"),
+        ("--ttl", ttl, "how long the claim lasts"),
+        ("--grace", f"{limits.DEFAULT_CLAIM_GRACE:g}", "how long its messages live after it at least"),
     ):
-        parser.add_argument(name, type=float, default=default, metavar="SECONDS", help=f"{what} ({default:g})")
+        parser.add_argument(name, type=float, metavar="SECONDS", help=f"{what} ({default})")
 
 
 def _peek(session: Session) -> Exit:
@@ -115,12 +123,12 @@ def _claim(session: Session) -> Exit:
         limit=given.limit, ttl=given.ttl, grace=given.grace, wait=given.wait
     )
     if claim and not session.output.as_json:
-        session.output.say(f"claim {claim.id} for {seconds(given.ttl)}")
+        session.output.say(f"claim {claim.id} for {seconds(claim.ttl)}")
     return _show(session, claim, f"queue {given.queue!r} has nothing to claim")
 
 
 def _show(session: Session, messages: Iterable[Message], nothing: str) -> Exit:
-    count = session.output.rows(COLUMNS, map(_item, messages), nothing)
+    count = session.output.rows(COLUMNS, (_item(session, message) for message in messages), nothing)
     return Exit.DONE if count else Exit.NOTHING
 
 
@@ -171,9 +179,15 @@ def _release(session: Session) -> Exit:
 
 def _renew(session: Session) -> Exit:
     given = session.arguments
-    session.storage.claims.update(given.queue, given.claim, ttl=given.ttl, grace=given.grace)
-    text = f"claim {given.claim} ends in {seconds(given.ttl)}"
-    session.output.done(text, {"claim_id": given.claim, "ttl": given.ttl, "grace": given.grace})
+    claims, most = session.storage.claims, session.storage.limits
+    ttl, grace = given.ttl, given.grace
+    if ttl is None:
+        ttl = min(claims.get(given.queue, given.claim).ttl, most.max_claim_ttl)
+    if grace is None:
+        grace = min(limits.DEFAULT_CLAIM_GRACE, most.max_claim_grace)
+    claims.update(given.queue, given.claim, ttl=ttl, grace=grace)
+    text = f"claim {given.claim} ends in {seconds(ttl)}"
+    session.output.done(text, {"claim_id": given.claim, "ttl": ttl, "grace": grace})
     return Exit.DONE
 
 
@@ -183,7 +197,7 @@ def _get(session: Session) -> Exit:
     for place, message in enumerate(found):
         if place and not session.output.as_json:
             session.output.say("")
-        session.output.one(IN_FULL, _item(message))
+        session.output.one(IN_FULL, _item(session, message))
     missing = sorted(set(given.messages) - {message.id for message in found})
     if missing:
         session.output.note(f"not in queue {given.queue!r}: {words(missing)}")
@@ -220,10 +234,11 @@ def _report(session: Session, what: str, total: int, refused: Sequence[str]) -> 
     return Exit.REFUSED
 
 
-def _item(message: Message) -> dict[str, Any]:
+def _item(session: Session, message: Message) -> dict[str, Any]:
+    """The message as an item. A body that cannot be decoded is noted, and its bytes shown instead of it."""
     return {
         "id": message.id,
-        "body": message.body,
+        **_body(session, message),
         "ttl": round(message.ttl, 3),
         "age": round(message.age, 3),
         "client_id": message.client_id,
@@ -231,3 +246,16 @@ def _item(message: Message) -> dict[str, Any]:
         "claim_count": message.claim_count,
         "headers": dict(message.headers),
     }
+
+
+def _body(session: Session, message: Message) -> dict[str, Any]:
+    try:
+        return {"body": message.body}
+    except CodecError as error:
+        session.output.note(f"message {message.id}: {error}")
+        raw = message.raw or b""
+        return {"body_base64": _base64(raw)} if session.output.as_json else {"body": raw}
+
+
+def _base64(raw: bytes) -> str:
+    return b64encode(raw).decode()

@@ -152,6 +152,11 @@ class _Feed:
         document = document_of(line)
         if not given.envelope:
             return NewMessage(document, given.ttl, given.delay, dict(given.header))
+        if isinstance(document, dict) and "body_base64" in document:
+            raise LineError(
+                line[0],
+                "a message whose body could not be decoded; write it again with the --codec that it was posted with",
+            )
         if not isinstance(document, dict) or "body" not in document:
             raise LineError(line[0], "no object with a body, as --envelope needs it")
         unknown = sorted(document.keys() - {*_ENVELOPE, *_SHOWN})

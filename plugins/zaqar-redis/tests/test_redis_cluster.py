@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from redis.crc import key_slot
 
 from zaqar_conformance.servers import REDIS_VARIABLE, REDIS_WHEELS, free_port
@@ -26,6 +25,7 @@ from zaqar_redis.options import Address
 from zaqar_redis.target import RedisClusterTarget, plain_client
 from zaqar_redis.topology import Cluster
 from zaqar_redis.units import queue_stem, space_stem
+from zaqar_redis.wire import Connection, Login, connect
 
 
 def opened(uri: str, *, timeout: float = 10, connect_timeout: float = 10) -> RedisDriver:
@@ -266,10 +266,9 @@ def test_who_knew_the_slots_is_asked_first(cluster: RedisClusterTarget, tmp_path
     gone, there = (Address("127.0.0.1", port) for port in (free_port(), cluster.started()[0].port))
     connected = []
 
-    def make(address: Address) -> Any:
+    def make(address: Address, deadline: float) -> Connection:
         connected.append(address)
-        kind: Any = redis.Connection  # redis-py's are not typed
-        return kind(host=address.host, port=address.port)
+        return connect(address, deadline, login=Login(), tls=None)
 
     topology = Cluster(make, [gone, there], limit=1)
     for _ in range(3):

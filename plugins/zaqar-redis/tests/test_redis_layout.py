@@ -108,12 +108,17 @@ def test_prefixes_are_stores_of_their_own(open_driver: Callable[..., RedisDriver
     assert other.messages.stats(queue).total == 0
 
 
-def test_another_layout_is_refused_and_left_alone(client: redis.Redis, open_driver: Callable[..., RedisDriver]) -> None:
+@pytest.mark.parametrize("version", ["1", "3", "x"])
+def test_another_layout_is_refused_and_left_alone(
+    client: redis.Redis, open_driver: Callable[..., RedisDriver], version: str
+) -> None:
+    """Version 1 kept delayed messages among the others, and one clock for positions and availability."""
     prefix = f"x{new_id()}"
-    client.set(f"{prefix}:{{layout}}", "2")
-    with pytest.raises(IncompatibleStorage, match="version b'2'"):
+    client.set(f"{prefix}:{{layout}}", version)
+    with pytest.raises(IncompatibleStorage, match=f"layout version {version}, this driver reads version 2"):
         open_driver(prefix=prefix)
-    assert client.get(f"{prefix}:{{layout}}") == b"2"
+    assert client.keys(f"{prefix}*") == [f"{prefix}:{{layout}}".encode()]
+    assert client.get(f"{prefix}:{{layout}}") == version.encode()
 
 
 def test_a_key_of_somebody_else_is_an_incompatible_store(

@@ -1,4 +1,4 @@
-"""Time: settled in steps, order and moments that stand although the server's clock goes back."""
+"""Time: settled in steps; positions never go back, and ttls, delays and leases run true when the clock is set back."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
+import pytest
 import redis
 
 from zaqar_conformance.proxy import Proxy
 from zaqar_core.contract import EncodedMessage, QueueKey, Space, StoredPage
+from zaqar_core.errors import InvalidDuration
 from zaqar_redis.driver import RedisDriver
 from zaqar_redis.units import queue_stem
 
@@ -28,10 +30,18 @@ def post(driver: RedisDriver, queue: QueueKey, count: int = 1, **options: Any) -
 
 
 def put_clock_ahead(client: redis.Redis, queue: QueueKey, microseconds: int) -> None:
-    """As if the server's clock had been set back since the last post."""
-    key = f"{queue_stem('zaqar', queue)}:clock"
+    """As if the server's clock had been set back by so much since the last call."""
     seconds, rest = client.time()
-    client.set(key, msgpack.packb(seconds * 1_000_000 + rest + microseconds) + msgpack.packb(0))
+    ahead = seconds * 1_000_000 + rest + microseconds
+    client.set(f"{queue_stem('zaqar', queue)}:clock", b"".join(map(msgpack.packb, (ahead, ahead, 0, 0))))
+
+
+def clock(client: redis.Redis, queue: QueueKey) -> list[int]:
+    """What is stored of it: the last position, the moment seen, the offset, the moment due."""
+    unpacker = msgpack.Unpacker()
+    stored: Any = client.get(f"{queue_stem('zaqar', queue)}:clock")
+    unpacker.feed(stored)
+    return list(unpacker)
 
 
 def test_order_stands_though_the_clock_goes_back(client: redis.Redis, driver: RedisDriver, queue: QueueKey) -> None:
@@ -46,15 +56,106 @@ def test_order_stands_though_the_clock_goes_back(client: redis.Redis, driver: Re
     assert [each.id for each in claim.messages] == [*ids, *more]
 
 
-def test_time_stands_still_until_the_clock_has_caught_up(
+def test_ttls_delays_and_leases_run_true_after_the_clock_was_set_back(
     client: redis.Redis, driver: RedisDriver, queue: QueueKey
 ) -> None:
-    put_clock_ahead(client, queue, 400_000)
-    post(driver, queue, 1, ttl=0.2)
-    time.sleep(0.3)
-    assert driver.messages.stats(queue).total == 1
-    time.sleep(0.4)
-    assert driver.messages.stats(queue).total == 0
+    ids = post(driver, queue, 1)
+    put_clock_ahead(client, queue, 10 * 365 * 24 * 60 * MINUTE)
+    assert driver.claims.create(queue, ttl=0.4, grace=0, limit=1).messages
+    post(driver, queue, 1, ttl=0.4)
+    later = post(driver, queue, 1, delay=0.4)
+    stats = driver.messages.stats(queue)
+    assert (stats.free, stats.claimed, stats.delayed) == (1, 1, 1)
+    time.sleep(0.5)
+    stats = driver.messages.stats(queue)
+    assert (stats.free, stats.claimed, stats.delayed) == (2, 0, 0)
+    assert [each.id for each in listed(driver, queue).items] == [*ids, *later]
+
+
+def test_a_marker_stands_though_the_clock_goes_back_while_nothing_but_reads_sees_it(
+    client: redis.Redis, driver: RedisDriver, queue: QueueKey
+) -> None:
+    post(driver, queue, 3)
+    put_clock_ahead(client, queue, MINUTE)
+    marker = listed(driver, queue).marker
+    assert clock(client, queue)[2] == pytest.approx(MINUTE, abs=MINUTE / 10)
+    for _ in range(2):
+        later = post(driver, queue, 1)
+        page = listed(driver, queue, marker)
+        assert [each.id for each in page.items] == later
+        marker = page.marker
+
+
+def test_the_clock_is_kept_for_as_long_as_positions_are_ahead(
+    client: redis.Redis, driver: RedisDriver, queue: QueueKey
+) -> None:
+    day, key = 24 * 3600, f"{queue_stem('zaqar', queue)}:clock"
+    post(driver, queue)
+    assert 0 < client.ttl(key) <= day
+    put_clock_ahead(client, queue, 100 * day * 1_000_000)
+    post(driver, queue)
+    assert 100 * day < client.ttl(key) <= 101 * day
+
+
+def test_a_clock_that_is_gone_is_made_anew_behind_all_messages(
+    client: redis.Redis, driver: RedisDriver, queue: QueueKey
+) -> None:
+    """A server that evicts keys with a ttl takes it."""
+    put_clock_ahead(client, queue, MINUTE)
+    ids = post(driver, queue, 2)
+    client.delete(f"{queue_stem('zaqar', queue)}:clock")
+    marker = listed(driver, queue).marker
+    ids += post(driver, queue, 1)
+    assert [each.id for each in listed(driver, queue).items] == ids
+    assert [each.id for each in listed(driver, queue, marker).items] == ids[2:]
+
+
+def test_delayed_messages_stand_at_the_moment_they_become_active(
+    client: redis.Redis, driver: RedisDriver, queue: QueueKey
+) -> None:
+    delayed = post(driver, queue, 2, delay=0.4)
+    put_clock_ahead(client, queue, MINUTE)
+    active = post(driver, queue, 1)
+    all_of_them: dict[str, Any] = {"include_delayed": True, "limit": 2}
+    first = listed(driver, queue, **all_of_them)
+    assert ([each.id for each in first.items], first.more) == ([*active, delayed[0]], True)
+    second = listed(driver, queue, first.marker, **all_of_them)
+    assert ([each.id for each in second.items], second.more) == ([delayed[1]], False)
+    marker = listed(driver, queue).marker
+    time.sleep(0.5)
+    assert [each.id for each in listed(driver, queue, marker).items] == delayed
+
+
+def test_the_marker_of_hidden_messages_does_not_run_into_the_future(driver: RedisDriver, queue: QueueKey) -> None:
+    others: dict[str, Any] = {"exclude_client": "c", "include_delayed": True}
+    post(driver, queue, 300)
+    post(driver, queue, 1_500, delay=60)
+    page = listed(driver, queue, **others)
+    assert (list(page.items), page.more) == ([], False)
+    later = driver.messages.post(queue, [EncodedMessage(b"1", 60)], client_id="other")
+    assert [each.id for each in listed(driver, queue, page.marker, **others).items] == later
+
+
+def test_a_release_whose_delay_outlasts_a_message_releases_nothing(driver: RedisDriver, queue: QueueKey) -> None:
+    post(driver, queue, 2, ttl=600)
+    post(driver, queue, 1, ttl=60)
+    claim = driver.claims.create(queue, ttl=30, grace=70, limit=10)
+    for delay in (100, 100.5, 1_000):  # the claim lets the third live for 100 seconds
+        with pytest.raises(InvalidDuration, match="nothing was released"):
+            driver.claims.release(queue, str(claim.id), delay=delay)
+    assert driver.messages.stats(queue).claimed == 3
+    driver.claims.release(queue, str(claim.id), delay=99)
+    assert driver.messages.stats(queue).delayed == 3
+
+
+def test_the_last_messages_of_a_large_batch_outlive_their_delay(
+    client: redis.Redis, driver: RedisDriver, queue: QueueKey
+) -> None:
+    """Each message has a position of its own, a microsecond behind the one before."""
+    ids = post(driver, queue, 5_000, delay=59.999, ttl=60)
+    stem = queue_stem("zaqar", queue)
+    expiry: Any = client.zscore(f"{stem}:expiry", ids[-1])
+    assert expiry - client.zscore(f"{stem}:delayed", ids[-1]) == 1_000
 
 
 def test_a_claim_is_never_younger_than_new(client: redis.Redis, driver: RedisDriver, queue: QueueKey) -> None:
@@ -74,11 +175,7 @@ def test_a_delay_that_was_seen_to_be_over_stays_over(client: redis.Redis, driver
     time.sleep(0.15)
     page = listed(driver, queue)
     assert [each.id for each in page.items] == [first]
-    position = int(page.marker.partition("-")[0])
-    clock: Any = client.get(f"{queue_stem('zaqar', queue)}:clock")
-    unpacker = msgpack.Unpacker()
-    unpacker.feed(clock)
-    assert unpacker.unpack() >= position
+    assert clock(client, queue)[0] >= int(page.marker.partition("-")[0])
     [second] = post(driver, queue, 1)
     assert [each.id for each in listed(driver, queue, page.marker).items] == [second]
 

@@ -59,6 +59,7 @@ def operations(driver: RedisDriver, queue: QueueKey) -> dict[str, Callable[[], o
         "record scan": lambda: records.scan(SPACE, limit=10),
         "record count": lambda: records.count(SPACE),
         "record replace": lambda: records.replace(SPACE, queue.project, b"2", version=version, nonce="m"),
+        "records delete": lambda: records.delete_all(SPACE, prefix=queue.project),
         "record insert": lambda: records.insert(SPACE, queue.project, b"2", nonce="m"),
         "record delete": lambda: records.delete(SPACE, queue.project),
         "ping": driver.ping,
@@ -104,7 +105,7 @@ def test_twenty_thousand_at_once_are_one_round_trip(
     assert len(counted(lambda: claims.get(queue, claim.id)).messages) == many
     assert counted(lambda: claims.update(queue, claim.id, ttl=120, grace=0))
     counted(lambda: claims.release(queue, claim.id, message_ids=ids[: many // 2]))
-    counted(lambda: claims.release(queue, claim.id, delay=0.001))
+    counted(lambda: claims.release(queue, claim.id))
     claim = counted(lambda: claims.create(queue, ttl=60, grace=60, limit=many // 2))
     held = [each.id for each in claim.messages]
     assert held == ids[: many // 2]
@@ -126,6 +127,19 @@ def test_what_time_has_changed_takes_one_more_for_each_thousand(
     time.sleep(ttl)
     before = proxy.round_trips
     assert driver.messages.stats(queue).total == 0
+    assert proxy.round_trips - before == 3
+
+
+def test_delays_that_end_take_one_more_for_each_thousand(
+    proxy: Proxy, open_driver: Callable[..., RedisDriver], queue: QueueKey
+) -> None:
+    driver = open_driver(proxy.port)
+    delay = 0.5
+    ids = driver.messages.post(queue, [EncodedMessage(b"1", 60, delay)] * 2_500, client_id="c")
+    assert driver.messages.stats(queue).delayed == 2_500
+    time.sleep(delay)
+    before = proxy.round_trips
+    assert [each.id for each in driver.messages.pop(queue, limit=10_000)] == ids
     assert proxy.round_trips - before == 3
 
 
@@ -160,11 +174,23 @@ def test_waiting_for_a_connection_ends_in_time(
     driver = open_driver(proxy.port, max_connections=1, timeout=0.3)
     server = driver._queues.server
     [connections] = server.primaries(server.deadline())
-    with connections._slots:  # another operation has the only one
-        began = time.monotonic()
-        with pytest.raises(StorageUnavailable, match="max_connections"):
-            driver.messages.stats(queue)
-        assert 0.3 <= time.monotonic() - began < 1.5
+    taken, over = threading.Event(), threading.Event()
+
+    def hold() -> None:  # another operation has the only one
+        slot = connections._slots.take(time.monotonic() + 10)
+        taken.set()
+        over.wait(10)
+        slot.give_back()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert taken.wait(10)
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailable, match="max_connections"):
+        driver.messages.stats(queue)
+    assert 0.3 <= time.monotonic() - began < 1.5
+    over.set()
+    holder.join()
     assert driver.messages.stats(queue).total == 0
 
 
@@ -198,8 +224,7 @@ def test_a_child_makes_its_own_connections(driver: RedisDriver, queue: QueueKey)
     driver.messages.post(queue, [message()], client_id="parent")
     topology: Any = driver._queues.server._topology
     inside = topology._connections
-    inside._lock.acquire()  # as another thread may hold it
-    inside._slots.acquire()
+    slots = [inside._slots.take(time.monotonic() + 10) for _ in range(64)]  # as other threads may hold them
     [inherited] = inside._idle
     pid = os.fork()
     if not pid:
@@ -210,7 +235,7 @@ def test_a_child_makes_its_own_connections(driver: RedisDriver, queue: QueueKey)
         finally:
             os._exit(2)
     _, status = os.waitpid(pid, 0)
-    inside._lock.release()
-    inside._slots.release()
+    for slot in slots:
+        slot.give_back()
     assert os.waitstatus_to_exitcode(status) == 0
     assert driver.messages.stats(queue).total == 2

@@ -1,59 +1,38 @@
-"""How redis-py connects to what a URI points at."""
+"""How to connect to what a URI points at."""
 
 from __future__ import annotations
 
+import ssl
 from functools import partial
-from typing import Any
-
-import redis
 
 from zaqar_core.uri import Uri
-from zaqar_redis.connections import RedisConnection
-from zaqar_redis.options import Address, Options, place_of
+from zaqar_redis.options import Options, place_of
 from zaqar_redis.topology import Cluster, OneServer, Sentinels, Topology
+from zaqar_redis.units import layout_key
+from zaqar_redis.wire import Login, connect
 
 
 def topology(uri: Uri, options: Options) -> Topology:
     """The servers that a URI points at; nothing is connected yet. Raises ``InvalidUri``."""
     place = place_of(uri, options)
-    tls = _tls(options) if place.tls else {}
-    settings = {
-        "username": uri.username,
-        "password": uri.password,
-        "protocol": options.protocol,
-        "db": place.database,
-        **tls,
-    }
-    kind = redis.SSLConnection if place.tls else redis.Connection
-    make = partial(_make, kind, settings)
+    tls = _tls(options) if place.tls else None
+    login = Login(uri.username, uri.password, options.protocol, place.database)
+    make = partial(connect, login=login, tls=tls)
     if place.kind == "cluster":
         return Cluster(make, place.addresses, limit=options.max_connections)
     if place.kind == "sentinel":
-        asking = {
-            "username": options.sentinel_username or None,
-            "password": options.sentinel_password or None,
-            **tls,
-        }
-        ask = partial(_make, kind, asking)
-        return Sentinels(make, ask, place.addresses, place.service, limit=options.max_connections)
+        asking = Login(options.sentinel_username, options.sentinel_password)
+        ask = partial(connect, login=asking, tls=tls)
+        probe = layout_key(options.prefix) + ":check"
+        return Sentinels(make, ask, place.addresses, place.service, limit=options.max_connections, probe=probe)
     return OneServer(make, place.addresses[0], limit=options.max_connections)
 
 
-def _make(kind: Any, settings: dict[str, Any], address: Address) -> RedisConnection:
-    connection: RedisConnection
-    if address.path:
-        make: Any = redis.UnixDomainSocketConnection
-        connection = make(path=address.path, **settings)
-    else:
-        connection = kind(host=address.host, port=address.port, **settings)
-    return connection
-
-
-def _tls(options: Options) -> dict[str, Any]:
-    return {
-        "ssl_ca_certs": options.tls_ca or None,
-        "ssl_certfile": options.tls_cert or None,
-        "ssl_keyfile": options.tls_key or None,
-        "ssl_cert_reqs": "required" if options.tls_verify else "none",
-        "ssl_check_hostname": options.tls_verify,
-    }
+def _tls(options: Options) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=options.tls_ca or None)
+    if not options.tls_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.tls_cert:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    return context

@@ -1,209 +1,129 @@
-"""Connections to one server: one for each operation under way, kept for the next, given up in the child of a fork."""
+"""Connections to one server: one for each operation under way, kept for the next, given up in the child of a fork.
+
+No lock is held anywhere, and a connection in use is in no list: an exception at any bytecode (a signal handler's) loses
+at most that connection, which closes as its object goes.
+"""
 
 from __future__ import annotations
 
 import os
-import select
-import socket
-import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
 import redis.exceptions as theirs
 
-from zaqar_core.errors import StorageClosed, StorageUnavailable
+from zaqar_core import kit
+from zaqar_core.errors import StorageClosed
 from zaqar_redis import errors
+from zaqar_redis.wire import Connection
 
-_LEAST: Final = 0.001
-"""Seconds: what a socket is given when time is up, since 0 means something else to it."""
-
-
-class RedisConnection(Protocol):
-    """What is used of redis-py's connections, whose methods are not typed."""
-
-    socket_connect_timeout: float
-    socket_timeout: float
-
-    def connect(self) -> None: ...
-    def disconnect(self) -> None: ...
-    def pack_command(self, *command: Any) -> list[bytes]: ...
-    def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
-    def read_response(self) -> Any: ...
+FAILURES: Final = (theirs.RedisError, OSError)
+"""What connecting and asking raise."""
 
 
 class Connections:
     """At most ``limit`` connections to one server, called ``where`` in error messages.
 
-    ``make`` makes one, unconnected, by a deadline; ``check`` looks whether one just connected will do. Both raise
-    redis-py's errors.
+    ``make`` makes one by a deadline, and raises ``FAILURES``.
     """
 
-    def __init__(
-        self,
-        make: Callable[[float], RedisConnection],
-        where: str,
-        *,
-        limit: int,
-        check: Callable[[RedisConnection], None] | None = None,
-    ) -> None:
+    def __init__(self, make: Callable[[float], Connection], where: str, *, limit: int) -> None:
         self.where = where
         self._make = make
-        self._check = check
         self._limit = limit
         self._closed = False
         self._start()
         _all.add(self)
 
     def _start(self) -> None:
-        self._lock = threading.Lock()
-        self._slots = threading.BoundedSemaphore(self._limit)
-        self._idle: list[RedisConnection] = []
+        self._slots = kit.Slots(self._limit, f"each of the {self._limit} connections to {self.where} (max_connections)")
+        self._idle: deque[Connection] = deque()
+        """The one that was used last is at the right."""
 
-    def execute(self, *command: Any, deadline: float) -> Any:
-        """Send one command, once, and return the reply, by ``deadline`` of ``time.monotonic()``.
+    def execute(self, request: bytes, deadline: float) -> object:
+        """Send one request, once, and return the reply, by ``deadline`` of ``time.monotonic()``.
 
-        Raises ``OutcomeUnknown`` if it was sent and not answered; redis-py's ``NoScriptError`` as it is; else an error
-        that means that nothing was done, ``TryAgain`` where it may work at once.
+        Raises ``OutcomeUnknown`` if it was sent and not answered; else an error that means that nothing was done.
         """
-        slots = self._slots
-        if not slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise StorageUnavailable(
-                f"all {self._limit} connections to {self.where} are in use; raise max_connections. Nothing was done"
-            )
+        slot = self._slots.take(deadline)
         try:
-            return self._execute(command, deadline)
+            return self._execute(request, deadline)
         finally:
-            slots.release()
+            slot.give_back()
+            del slot  # or it would hold itself, by this frame
 
-    def _execute(self, command: tuple[Any, ...], deadline: float) -> Any:
-        connection = self._take()
-        sent = False
+    def _execute(self, request: bytes, deadline: float) -> object:
+        began = time.monotonic()
+        sent = answered = False
+        connection = self._take() or self._connect(deadline)
         try:
-            if connection is None:
-                connection = self._connect(deadline)
-            _set_timeout(connection, deadline)
-            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            connection.send(request, deadline)
             sent = True
-            return connection.read_response()
-        except theirs.NoScriptError:
-            raise
-        except errors.REPLIES as error:
+            reply = connection.receive(deadline)
+            answered = True
+            return reply
+        except theirs.ResponseError as error:
+            answered = True
             raise errors.refused(error, self.where) from error
-        except (theirs.RedisError, OSError) as error:
+        except FAILURES as error:
+            self._drop_older(began)
             if sent:
                 raise errors.not_answered(error, self.where) from error
             raise errors.not_sent(error, self.where) from error
-        except BaseException:
-            if connection is not None:
-                connection.disconnect()  # nobody would read the reply
-            raise
         finally:
-            if connection is not None:
+            if answered:
                 self._give_back(connection)
+            else:
+                connection.close()
 
-    def _take(self) -> RedisConnection | None:
+    def _take(self) -> Connection | None:
         """A connection on which nothing is pending, or None if one is to be made."""
-        while True:
-            with self._lock:
-                if self._closed:
-                    raise StorageClosed("the storage is closed; connect again")
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
-            if _is_quiet(connection):
-                return connection
-            connection.disconnect()
-
-    def _connect(self, deadline: float) -> RedisConnection:
-        connection = None
+        if self._closed:
+            raise StorageClosed("the storage is closed; connect again")
         try:
-            connection = self._make(deadline)
-            _connect_by(connection, deadline)
-            if self._check is not None:
-                self._check(connection)
-        except (theirs.RedisError, OSError) as error:
-            if connection is not None:
-                connection.disconnect()
-            raise errors.not_connected(error, self.where) from error
-        return connection
+            while True:
+                connection = self._idle.pop()
+                if connection.is_quiet():
+                    return connection
+                connection.close()
+        except IndexError:
+            return None
 
-    def _give_back(self, connection: RedisConnection) -> None:
-        if _socket(connection) is None:
-            return
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
+    def _connect(self, deadline: float) -> Connection:
+        try:
+            return self._make(deadline)
+        except FAILURES as error:
+            raise errors.not_connected(error, self.where) from error
+
+    def _give_back(self, connection: Connection) -> None:
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+        if self._closed:
+            self.forget()
+
+    def _drop_older(self, moment: float) -> None:
+        """Close what has been idle since before ``moment``: one such connection was dead, so the others may be."""
+        for _ in range(len(self._idle)):
+            try:
+                connection = self._idle.popleft()
+            except IndexError:
                 return
-        connection.disconnect()
+            if connection.idle_since < moment:
+                connection.close()
+            else:
+                self._idle.append(connection)
 
     def forget(self) -> None:
         """Close what is idle: those connections lead to a server that is no longer the right one."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.disconnect()
+        self._drop_older(float("inf"))
 
     def close(self) -> None:
         """Close what is idle; the rest as it is given back. Twice is once."""
-        with self._lock:
-            self._closed = True
+        self._closed = True
         self.forget()
-
-
-class _Timed:
-    """A socket whose reads end by a deadline, all together; redis-py allows each part of a reply the same time anew."""
-
-    def __init__(self, wire: socket.socket, deadline: float) -> None:
-        self._wire = wire
-        self.end_by(deadline)
-
-    def end_by(self, deadline: float) -> None:
-        self._deadline = deadline
-        self._wire.settimeout(max(_LEAST, deadline - time.monotonic()))  # sending keeps to it as a whole
-
-    def recv_into(self, buffer: bytearray) -> int:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("time is up")
-        self._wire.settimeout(left)
-        return self._wire.recv_into(buffer)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._wire, name)
-
-
-def _connect_by(connection: Any, deadline: float) -> None:
-    connection.socket_connect_timeout = connection.socket_timeout = max(_LEAST, deadline - time.monotonic())
-    make = connection._connect
-    connection._connect = lambda: _Timed(make(), deadline)
-    try:
-        connection.connect()
-    finally:
-        del connection._connect  # which refers to the connection: it would outlive a fork
-
-
-def _socket(connection: RedisConnection) -> _Timed | None:
-    # redis-py has no public way to it that its oldest supported version has as well.
-    wire: _Timed | None = connection._sock  # type: ignore[attr-defined]
-    return wire
-
-
-def _set_timeout(connection: RedisConnection, deadline: float) -> None:
-    wire = _socket(connection)
-    if wire is not None:
-        wire.end_by(deadline)
-
-
-def _is_quiet(connection: RedisConnection) -> bool:
-    """Whether the server has neither closed it nor sent anything that nobody asked for."""
-    wire = _socket(connection)
-    if wire is None:
-        return False
-    poll = select.poll()
-    poll.register(wire, select.POLLIN)
-    return not poll.poll(0)
 
 
 _all: weakref.WeakSet[Connections] = weakref.WeakSet()

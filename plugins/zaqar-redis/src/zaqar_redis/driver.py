@@ -20,7 +20,7 @@ from zaqar_redis.records import RedisRecords
 from zaqar_redis.server import Server
 from zaqar_redis.units import layout_key
 
-LAYOUT: Final = b"1"
+LAYOUT: Final = b"2"
 """The version of the layout of keys. A driver refuses a store of another one."""
 
 
@@ -87,7 +87,7 @@ class RedisDriver(Driver):
     def ping(self) -> None:
         server, deadline = self._queues.server, self._queues.deadline()
         for each in server.primaries(deadline):
-            server.command("PING", on=each, deadline=deadline)
+            server.optional("PING", on=each, deadline=deadline)  # a refusal is a sign of life as well
 
     def health(self) -> Mapping[str, object]:
         first, *others = [each.shown() for each in self.facts()]
@@ -108,6 +108,6 @@ def _ensure_layout(server: Server, prefix: str, deadline: float) -> None:
     found = server.run(scripts.OPEN, layout_key(prefix), LAYOUT, deadline=deadline)
     if found != LAYOUT:
         raise IncompatibleStorage(
-            f"the keys under {prefix!r} are laid out by version {found!r}, this driver knows version {LAYOUT!r}; "
-            "use the version of zaqar-redis that made them, or another prefix"
+            f"the keys under {prefix!r} have layout version {found.decode('utf-8', 'replace')}, this driver reads "
+            f"version {LAYOUT.decode()}; use the version of zaqar-redis that made them, or another prefix"
         )

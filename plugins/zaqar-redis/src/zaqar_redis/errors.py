@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from typing import Final
 
 import redis.exceptions as theirs
@@ -12,20 +13,6 @@ from zaqar_core.errors import IncompatibleStorage, OutcomeUnknown, StorageError,
 _CODE: Final = re.compile(r"[A-Z]{2,}\b")
 _IN_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -?(?P<text>[A-Z]{2,} .*)")
 _NO_PERMISSION: Final = re.compile(r"can't run this command|can't access|no permissions", re.IGNORECASE)
-_CODES: Final[dict[type[Exception], str]] = {
-    theirs.BusyLoadingError: "LOADING",
-    theirs.ReadOnlyError: "READONLY",
-    theirs.OutOfMemoryError: "OOM",
-    theirs.MasterDownError: "MASTERDOWN",
-    theirs.ClusterDownError: "CLUSTERDOWN",
-    theirs.MovedError: "MOVED",
-    theirs.AskError: "ASK",
-    theirs.TryAgainError: "TRYAGAIN",
-    theirs.ClusterCrossSlotError: "CROSSSLOT",
-    theirs.NoPermissionError: "NOPERM",
-    theirs.NoScriptError: "NOSCRIPT",
-    theirs.AuthenticationError: "WRONGPASS",
-}
 _REMEDIES: Final = {
     "LOADING": "the server is reading its data from the disk; try again when it has",
     "BUSY": "a script of somebody else's keeps the server busy; end it with SCRIPT KILL",
@@ -43,68 +30,89 @@ _REMEDIES: Final = {
     "NOAUTH": "the server asks for a password; write it into the URI",
     "EXECABORT": "see the cause",
 }
-_KNOWN: Final = frozenset({"OOM", "WRONGTYPE", *_REMEDIES})
-_TRANSIENT: Final = frozenset({"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ASK"})
+_KNOWN: Final = frozenset({"OOM", "WRONGTYPE", "NOSCRIPT", *_REMEDIES})
 
 
-REPLIES: Final = (theirs.ResponseError, theirs.AuthenticationError, theirs.BusyLoadingError)
-"""What redis-py makes of error replies; all else that it raises is about the connection."""
+# --- Kinds that the driver tells apart inside; public() makes of each what an application may see -------------
 
 
-class TryAgain(StorageUnavailable):
-    """It did not work just now, and may be tried again at once. Nothing happened."""
+class Later(StorageUnavailable):
+    """The server says that it cannot do it just now. Nothing happened."""
+
+
+class Broken(StorageUnavailable):
+    """The connection broke before the request was sent. Nothing happened."""
 
 
 class NotConnected(StorageUnavailable):
     """The server cannot be reached. Nothing happened."""
 
 
-class NotAllowed(StorageUnavailable):
-    """The user has no right to do it. Nothing happened."""
-
-
-class NoCluster(StorageUnavailable):
-    """The server belongs to no cluster."""
-
-
 class NotThisServer(StorageUnavailable):
     """The server is not, or no longer, the one for this. Nothing happened."""
 
 
+class Refused(StorageUnavailable):
+    """The server answered with an error that stays: no such command, no right to it, and the like. Nothing happened."""
+
+
+class NoScript(Refused):
+    """The server does not know the script of this digest."""
+
+
+class NoCluster(Refused):
+    """The server belongs to no cluster."""
+
+
+def public(error: StorageError) -> StorageError:
+    """The same as one of the errors of :mod:`zaqar_core.errors`, which are all that leaves the driver."""
+    if isinstance(error, Later | Broken | NotConnected | NotThisServer | Refused):
+        return StorageUnavailable(*error.args)
+    return error
+
+
 def not_connected(error: Exception, where: str) -> StorageError:
     """What to raise ``from error`` where no connection was made."""
-    if isinstance(error, REPLIES):
+    if isinstance(error, theirs.ResponseError):
         return refused(error, where)
+    if isinstance(error, theirs.RedisError):
+        return StorageUnavailable(
+            f"{where} does not speak the protocol of Redis; check the URI. Nothing was done. {error}"
+        )
     remedy = "cannot be reached; check that the server runs, and the URI"
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if isinstance(error, TimeoutError):
+        remedy = "cannot be reached in time; check that the server runs, and the URI"
+    if isinstance(error, ssl.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         remedy = "shows a certificate that is not trusted; name its authority with tls_ca, or correct the URI's host"
     return NotConnected(f"{where} {remedy}. Nothing was done. {error}")
 
 
 def not_sent(error: Exception, where: str) -> StorageError:
     """What to raise ``from error`` where the request did not reach the server whole, so that nothing happened."""
-    return TryAgain(f"the connection to {where} broke. Nothing was done. {error}")
+    return Broken(f"the connection to {where} broke. Nothing was done. {error}")
 
 
 def not_answered(error: Exception, where: str) -> OutcomeUnknown:
     """What to raise ``from error`` where the request was sent and no answer came."""
-    if isinstance(error, theirs.TimeoutError):
+    if isinstance(error, TimeoutError):
         said = f"{where} did not answer in time ({error})"
     else:
         said = f"the connection to {where} broke before the answer came ({error})"
     return OutcomeUnknown(f"{said}, so it is unknown whether the operation was done")
 
 
-def refused(error: Exception, where: str) -> StorageError:
+def refused(error: theirs.ResponseError, where: str) -> StorageError:
     """What to raise ``from error`` where the server answered with an error. Nothing was done."""
     said = str(error)
     in_script = _IN_SCRIPT.search(said)
-    code = _code(error, in_script["text"] if in_script else said)
-    text = f"{where} says: {code + ' ' if code and not said.startswith(code) else ''}{said}"
+    code = _code(in_script["text"] if in_script else said)
+    text = f"{where} says: {said}"
     if code == "OOM":
         return StorageFull(
             f"the server has reached its maxmemory; raise it, or delete messages. Nothing was written. {text}"
         )
+    if code == "NOSCRIPT":
+        return NoScript(text)
     if "cluster support disabled" in said:
         return NoCluster(f"the server is no node of a cluster; write redis:// or rediss://. {text}")
     if "DB index" in said:
@@ -113,24 +121,21 @@ def refused(error: Exception, where: str) -> StorageError:
         )
     if code == "WRONGTYPE":
         return IncompatibleStorage(f"a key of this driver holds something else; choose another prefix. {text}")
+    kind = StorageUnavailable if "user_script" in said else Refused
     if code in _REMEDIES:
-        return _kind(code)(f"{_REMEDIES[code]}. Nothing was done. {text}")
-    return StorageUnavailable(f"the server refused the operation. {text}")
+        return _KINDS.get(code, kind if code == "NOPERM" else StorageUnavailable)(
+            f"{_REMEDIES[code]}. Nothing was done. {text}"
+        )
+    return kind(f"the server refused the operation. {text}")
 
 
-def _kind(code: str) -> type[StorageUnavailable]:
-    if code in _TRANSIENT:
-        return TryAgain
-    if code in ("READONLY", "MOVED"):
-        return NotThisServer
-    return NotAllowed if code == "NOPERM" else StorageUnavailable
+_KINDS: Final[dict[str, type[StorageUnavailable]]] = {
+    **dict.fromkeys(("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "ASK"), Later),
+    **dict.fromkeys(("READONLY", "MOVED"), NotThisServer),
+}
 
 
-def _code(error: Exception, said: str) -> str:
+def _code(said: str) -> str:
     found = _CODE.match(said)
     code = found[0] if found and found[0] in _KNOWN else ""
-    for kind, name in _CODES.items():
-        if isinstance(error, kind) and not code:
-            code = "NOAUTH" if name == "WRONGPASS" and "required" in said.lower() else name
-            break
     return "NOPERM" if not code and _NO_PERMISSION.search(said) else code

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from zaqar_core.capabilities import Capability
 from zaqar_core.errors import IncompatibleStorage, InvalidUri
 from zaqar_redis.connections import Connections
-from zaqar_redis.errors import NotAllowed
 from zaqar_redis.server import Server
 
 OLDEST: Final = (6, 2)
+_VERSION: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _EVICTING: Final = "allkeys-"
 """Policies that throw away keys without a ttl when memory is short: messages, that is."""
 _WRITES_BEFORE_IT_ANSWERS: Final = ("always", "no")
@@ -21,7 +23,7 @@ _WRITES_BEFORE_IT_ANSWERS: Final = ("always", "no")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What INFO and CONFIG GET say; empty where the user may not ask."""
+    """What INFO and CONFIG GET say; empty where the server knows no such command, or the user may not ask."""
 
     info: Mapping[str, str]
     config: Mapping[str, str]
@@ -55,7 +57,7 @@ class Facts:
         return {
             "server": self.kind,
             "version": self.version,
-            **{name: int(self.info[name]) for name in numbers if name in self.info},
+            **{name: int(self.info[name]) for name in numbers if _NUMBER.fullmatch(self.info.get(name, ""))},
             **{name: self.info[name] for name in texts if name in self.info},
             **{name: self.config[name] for name in ("appendonly", "appendfsync") if name in self.config},
         }
@@ -75,7 +77,8 @@ def ensure_alone(servers: Sequence[Facts]) -> None:
 def _read(server: Server, on: Connections, deadline: float) -> Facts:
     facts = Facts(_read_info(server, on, deadline), _read_config(server, on, deadline))
     known = facts.info.get("redis_version", "")  # of Valkey that of Redis that it is compatible with
-    if known and tuple(map(int, known.split(".")[:2])) < OLDEST:
+    found = _VERSION.match(known)
+    if found and (int(found[1]), int(found[2])) < OLDEST:
         raise IncompatibleStorage(f"the server is Redis {known}; this driver needs 6.2 or later, or Valkey")
     return facts
 
@@ -110,19 +113,21 @@ def durability_gaps(facts: Facts) -> list[str]:
 
 
 def _read_info(server: Server, on: Connections, deadline: float) -> dict[str, str]:
-    try:
-        text = server.command("INFO", on=on, deadline=deadline).decode("utf-8", "replace")
-    except NotAllowed:
-        return {}
+    reply = server.optional("INFO", on=on, deadline=deadline)
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
     lines = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
     return {name: value for name, colon, value in lines if colon}
 
 
 def _read_config(server: Server, on: Connections, deadline: float) -> dict[str, str]:
-    try:
-        # One pattern for the three that matter: Redis 6.2 takes no list.
-        reply: Any = server.command("CONFIG", "GET", "*append*", on=on, deadline=deadline)
-    except NotAllowed:
+    # One pattern for the three that matter: Redis 6.2 takes no list.
+    reply = server.optional("CONFIG", "GET", "*append*", on=on, deadline=deadline)
+    if isinstance(reply, list):
+        reply = dict(zip(reply[::2], reply[1::2], strict=False))
+    if not isinstance(reply, dict):
         return {}
-    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-    return {name.decode(): value.decode() for name, value in pairs}
+    return {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for name, value in reply.items()
+        if isinstance(name, bytes) and isinstance(value, bytes)
+    }

@@ -20,7 +20,7 @@ from zaqar_core.contract import (
 from zaqar_core.errors import InvalidMarker, StorageError
 from zaqar_core.models import MessageRef, QueueStats
 from zaqar_redis import scripts
-from zaqar_redis.packing import holder_of, message_of, messages_of, packed_client, packed_rest
+from zaqar_redis.packing import age_of, holder_of, message_of, messages_of, packed_client, packed_rest
 from zaqar_redis.queues import Queues
 from zaqar_redis.units import is_id, new_ids, to_us
 
@@ -47,10 +47,10 @@ class RedisMessages(MessageController):
         ids = new_ids(len(messages))
         client = packed_client(client_id)
         arguments: list[Any] = []
-        for message_id, (body, ttl, delay, headers, dedup_id) in zip(ids, messages, strict=True):
-            ttl_us = to_us(ttl)
-            packed = client + packed_rest(ttl_us, headers, body)
-            arguments += (message_id, ttl_us, to_us(delay), dedup_id or "", packed)
+        for message_id, message in zip(ids, messages, strict=True):
+            ttl = to_us(message.ttl)
+            packed = client + packed_rest(ttl, message.headers, message.body)
+            arguments += (message_id, ttl, to_us(message.delay), message.dedup_id or "", packed)
         deadline = self._queues.deadline()
         settled, known = self._queues.run(scripts.POST, queue, *arguments, deadline=deadline)
         for index, message_id in zip(known[::2], known[1::2], strict=True):
@@ -86,25 +86,29 @@ class RedisMessages(MessageController):
         include_claimed: bool,
         include_delayed: bool,
     ) -> StoredPage:
-        place: Sequence[Any] = _read_marker(marker or _START)
+        marker = marker or _START
+        place: Sequence[Any] = _read_marker(marker)
         hidden = b"" if exclude_client is None else packed_client(exclude_client)
         shown = (int(include_claimed), int(include_delayed), hidden)
         if exclude_client is None:
-            now, more, position, last_id, *columns, _ = self._queues.run(scripts.LIST, queue, limit, *place, *shown)
-            return StoredPage(messages_of(now, *columns), _marker(position, last_id), bool(more))
+            now, more, _, _, *reached, ids, holders, claims, bodies, _ = self._queues.run(
+                scripts.LIST, queue, limit, *place, *shown
+            )
+            return StoredPage(messages_of(now, ids, holders, claims, bodies), _marker(*reached) or marker, bool(more))
         # One more than asked for, to know whether something follows that is not hidden.
         items: list[StoredMessage] = []
         positions: list[bytes] = []
         deadline, state = self._queues.deadline(), _UNKNOWN
         while state == _UNKNOWN:
             wanted = limit + 1 - len(items)
-            now, state, *place, ids, holders, claims, bodies, found = self._queues.run(
+            now, state, position, last_id, *reached, ids, holders, claims, bodies, found = self._queues.run(
                 scripts.LIST, queue, wanted, *place, *shown, deadline=deadline
             )
+            place, marker = [position, last_id], _marker(*reached) or marker
             items += messages_of(now, ids, holders, claims, bodies)
             positions += found
         if len(items) <= limit:
-            return StoredPage(items, _marker(*place), more=False)
+            return StoredPage(items, marker, more=False)
         return StoredPage(items[:limit], _marker(positions[limit - 1], items[limit - 1].id.encode()), more=True)
 
     def first(self, queue: QueueKey, *, newest: bool) -> StoredMessage | None:
@@ -129,7 +133,7 @@ class RedisMessages(MessageController):
     def stats(self, queue: QueueKey) -> QueueStats:
         now, free, claimed, delayed, *ends = self._queues.run(scripts.STATS, queue)
         refs = [
-            MessageRef(message_id.decode(), (now - posted) / 1_000_000)
+            MessageRef(message_id.decode(), age_of(now, posted))
             for message_id, posted in zip(ends[::2], ends[1::2], strict=True)
         ]
         return QueueStats(free, claimed, delayed, free + claimed + delayed, *refs)
@@ -154,4 +158,4 @@ def _read_marker(marker: str) -> list[str]:
 
 
 def _marker(position: bytes, message_id: bytes) -> str:
-    return f"{position.decode()}-{message_id.decode()}" if message_id else _START
+    return f"{position.decode()}-{message_id.decode()}" if message_id else ""

@@ -60,15 +60,20 @@ def message_of(now: int, message_id: str, holder: Holder, packed: bytes) -> Stor
     claim_id, lives_until, count = holder
     posted, client_id, ttl, headers, body = msgpack.unpackb(packed)
     return StoredMessage(
-        message_id,
-        body,
-        max(ttl, lives_until - posted) // 1000 / 1000,
-        (now - posted) / 1_000_000,
-        client_id,
-        claim_id,
-        count,
-        headers or NO_HEADERS,
+        id=message_id,
+        body=body,
+        ttl=max(ttl, lives_until - posted) // 1000 / 1000,
+        age=age_of(now, posted),
+        client_id=client_id,
+        claim_id=claim_id,
+        claim_count=count,
+        headers=headers or NO_HEADERS,
     )
+
+
+def age_of(now: int, began: int) -> float:
+    """Seconds since that moment; 0 if the server's clock has gone back behind it."""
+    return max(0, now - began) / 1_000_000
 
 
 class Holder(NamedTuple):

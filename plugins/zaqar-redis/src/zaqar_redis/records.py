@@ -47,6 +47,13 @@ class RedisRecords(RecordStore):
     def count(self, space: Space, *, prefix: str = "") -> int:
         return int(self._run(scripts.RECORD_COUNT, space, *_bounds(prefix, None)))
 
+    def delete_all(self, space: Space, *, prefix: str = "") -> int:
+        deleted, more = 0, True
+        while more:
+            count, more = self._run(scripts.RECORD_DELETE_ALL, space, *_bounds(prefix, None))
+            deleted += count
+        return deleted
+
     def _run(self, script: Script, space: Space, *arguments: Any) -> Any:
         return self._queues.server.run(script, space_stem(self._queues.prefix, space), *arguments)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import redis.exceptions as theirs
-
 from zaqar_core import kit
 from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from zaqar_redis.connections import Connections
-from zaqar_redis.errors import NotConnected, NotThisServer, TryAgain
+from zaqar_redis.errors import Broken, Later, NoScript, NotConnected, NotThisServer, Refused, public
 from zaqar_redis.scripts import Effect, Script
 from zaqar_redis.topology import Topology
+from zaqar_redis.wire import packed
 
+_log = logging.getLogger(__name__)
 _SHORTEST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
 
@@ -28,6 +29,8 @@ class Server:
         self.timeout = timeout
         self.clustered = topology.declares_keys
         self.promotes = topology.promotes
+        self._knows_digests = True
+        """Whether EVALSHA is allowed; some proxies let nothing but EVAL through."""
 
     def deadline(self) -> float:
         """The moment, by ``time.monotonic()``, at which an operation that begins now must have ended."""
@@ -35,7 +38,10 @@ class Server:
 
     def primaries(self, deadline: float) -> Sequence[Connections]:
         """Of each server that holds keys, for ``command``."""
-        return self._topology.primaries(deadline)
+        try:
+            return self._topology.primaries(deadline)
+        except StorageError as error:
+            raise public(error) from error.__cause__
 
     def run(self, script: Script, stem: str, *arguments: Any, deadline: float | None = None) -> Any:
         """The script's answer. One that says nothing had to settle what time has changed first, and is run again."""
@@ -49,9 +55,25 @@ class Server:
                     f"more had expired than could be worked in within {self.timeout:g} s; try again, or call gc"
                 )
 
-    def command(self, *command: Any, on: Connections, deadline: float) -> Any:
+    def command(self, *command: str | bytes | int, on: Connections, deadline: float) -> Any:
         """The reply of one server to a command that only reads."""
-        return self._until(deadline, Effect.NONE, command, lambda: on)
+        return self._until(deadline, Effect.NONE, packed(command), lambda: on)
+
+    def optional(self, *command: str | bytes | int, on: Connections, deadline: float) -> Any:
+        """The same; None if the server or a proxy before it knows no such command or forbids it, in whatever words.
+
+        Some proxies break the connection instead, so twice is enough.
+        """
+        try:
+            return self._attempt(deadline, Effect.NONE, packed(command), lambda: on, breaks=2)
+        except Refused as error:
+            _log.info("%s does not answer %s: %s", on.where, command[0], error)
+            return None
+        except StorageError as error:
+            if isinstance(error, Broken | OutcomeUnknown) and time.monotonic() < deadline:
+                _log.info("%s breaks the connection at %s: %s", on.where, command[0], error)
+                return None
+            raise public(error) from error.__cause__
 
     def close(self) -> None:
         """Let go of every connection. Twice is once."""
@@ -65,38 +87,68 @@ class Server:
         def find() -> Connections:
             return self._topology.connections(stem, deadline)
 
-        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        return self._until(deadline, script.effect, command, find, text=script.text)
+        rest = (len(keys), *keys, *arguments)
+
+        def in_full() -> bytes:
+            return packed(("EVAL", script.text, *rest))
+
+        if not self._knows_digests:
+            return self._until(deadline, script.effect, in_full(), find)
+        request = packed(("EVALSHA", script.sha, *rest))
+        return self._until(deadline, script.effect, request, find, in_full=in_full)
 
     def _until(
         self,
         deadline: float,
         effect: Effect,
-        command: tuple[Any, ...],
+        request: bytes,
         find: Callable[[], Connections],
         *,
-        text: str = "",
+        in_full: Callable[[], bytes] | None = None,
     ) -> Any:
-        """Try until it works, has to be told, or time is up. ``text``: of a script that the server may not know."""
+        """Try until it works, has to be told, or time is up. Raises the errors of ``zaqar_core.errors``."""
+        try:
+            return self._attempt(deadline, effect, request, find, in_full=in_full)
+        except StorageError as error:
+            raise public(error) from error.__cause__
+
+    def _attempt(
+        self,
+        deadline: float,
+        effect: Effect,
+        request: bytes,
+        find: Callable[[], Connections],
+        *,
+        in_full: Callable[[], bytes] | None = None,
+        breaks: int | None = None,
+    ) -> Any:
+        """``in_full``: the request with the text of a script, whose digest the server may not know.
+
+        ``breaks``: how many broken connections are enough; None for any number.
+        """
         unanswered: OutcomeUnknown | None = None
         pause = _SHORTEST_PAUSE
         while True:
             began = time.monotonic()
             try:
-                return find().execute(*command, deadline=deadline)
-            except theirs.NoScriptError:
-                command = ("EVAL", text, *command[2:])
-                continue
+                return find().execute(request, deadline)
             except StorageError as error:
+                if isinstance(error, Refused) and in_full is not None:
+                    self._knows_digests &= isinstance(error, NoScript)
+                    request, in_full = in_full(), None
+                    continue
                 if isinstance(error, OutcomeUnknown):
                     unanswered = error
                     again = effect is not Effect.ONCE
                 elif isinstance(error, NotConnected | NotThisServer):
                     again = self._topology.changed(error)
                 else:
-                    again = isinstance(error, TryAgain)
+                    again = isinstance(error, Later | Broken)
+                if breaks is not None and isinstance(error, Broken | OutcomeUnknown):
+                    breaks -= 1
                 now = time.monotonic()
-                if not again or now + pause + (now - began) >= deadline:  # another would hardly be answered in time
+                # Another would hardly be answered in time.
+                if not again or breaks == 0 or now + pause + (now - began) >= deadline:
                     raise _final(error, unanswered, effect) from error.__cause__
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)

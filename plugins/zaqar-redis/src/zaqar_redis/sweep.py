@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from typing import Final
@@ -10,6 +11,7 @@ from zaqar_redis import scripts
 from zaqar_redis.connections import Connections
 from zaqar_redis.queues import Queues
 
+_log = logging.getLogger(__name__)
 _KEYS_A_STEP: Final = 500
 _KEY: Final = re.compile(r"(?P<stem>.*:(?P<kind>[qr]):\{[^{}]*\}):(?P<name>[a-z-]+)")
 
@@ -23,9 +25,13 @@ def _all_of(queues: Queues, server: Connections, deadline: float) -> int:
     removed = 0
     cursor = b"0"
     while time.monotonic() < deadline:
-        cursor, keys = queues.server.command(
+        reply = queues.server.optional(
             "SCAN", cursor, "MATCH", f"{queues.prefix}:*", "COUNT", _KEYS_A_STEP, on=server, deadline=deadline
         )
+        if reply is None:
+            _log.warning("%s does not let gc look for keys (SCAN): queues settle when they are next used", server.where)
+            break
+        cursor, keys = reply
         for key in keys:
             removed += _sweep(queues, key.decode("utf-8", "replace"), deadline)
         if cursor == b"0":

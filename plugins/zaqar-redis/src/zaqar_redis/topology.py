@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from binascii import crc_hqx
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 import redis.exceptions as theirs
-from redis.crc import key_slot
 
 from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageUnavailable
-from zaqar_redis.connections import Connections, RedisConnection
-from zaqar_redis.errors import NoCluster, NotConnected, NotThisServer, TryAgain
+from zaqar_redis.connections import Connections
+from zaqar_redis.errors import Broken, Later, NoCluster, NotConnected, NotThisServer
 from zaqar_redis.options import Address
+from zaqar_redis.wire import Connection, packed
 
-Make = Callable[[Address], RedisConnection]
+Make = Callable[[Address, float], Connection]
+"""Connects by a deadline, and raises ``connections.FAILURES``."""
 _SLOTS: Final = 16_384
+_WHICH_SLOTS: Final = packed(("CLUSTER", "SLOTS"))
+_LEAST_SHARE: Final = 0.05
+"""Seconds for which each of several servers is asked at least, should the time not end before."""
 
 
 class Topology(ABC):
@@ -49,7 +54,7 @@ class OneServer(Topology):
     """A server that has everything."""
 
     def __init__(self, make: Make, address: Address, *, limit: int) -> None:
-        self._connections = Connections(partial(_to, make, address), str(address), limit=limit)
+        self._connections = Connections(partial(make, address), str(address), limit=limit)
 
     def connections(self, key: str, deadline: float) -> Connections:
         return self._connections
@@ -64,18 +69,19 @@ class OneServer(Topology):
 class Sentinels(Topology):
     """The server that Sentinels say is the primary, asked whenever a connection is made.
 
-    ``ask`` makes a connection to a Sentinel.
+    ``ask`` connects to a Sentinel. ``probe``: a key that need not exist, to see whether a server takes writes.
     """
 
     promotes = True
 
-    def __init__(self, make: Make, ask: Make, sentinels: Sequence[Address], service: str, *, limit: int) -> None:
+    def __init__(
+        self, make: Make, ask: Make, sentinels: Sequence[Address], service: str, *, limit: int, probe: str
+    ) -> None:
         self._make = make
-        self._sentinels = [
-            Connections(partial(_to, ask, each), f"the Sentinel {each}", limit=limit) for each in sentinels
-        ]
+        self._sentinels = [Connections(partial(ask, each), f"the Sentinel {each}", limit=limit) for each in sentinels]
         self._service = service
-        self._connections = Connections(self._connect, f"the primary {service!r}", limit=limit, check=_ensure_primary)
+        self._probe = probe
+        self._connections = Connections(self._connect, f"the primary {service!r}", limit=limit)
 
     def connections(self, key: str, deadline: float) -> Connections:
         return self._connections
@@ -91,42 +97,56 @@ class Sentinels(Topology):
         for each in [*self._sentinels, self._connections]:
             each.close()
 
-    def _connect(self, deadline: float) -> RedisConnection:
+    def _connect(self, deadline: float) -> Connection:
         """To the primary as it is now."""
+        connection = self._make(self._primary(deadline), deadline)
+        try:
+            self._ensure_primary(connection, deadline)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _primary(self, deadline: float) -> Address:
+        request = packed(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service))
         failures: list[StorageUnavailable] = []
         for left, sentinel in zip(range(len(self._sentinels), 0, -1), self._sentinels, strict=True):
-            share = time.monotonic() + max(0.05, (deadline - time.monotonic()) / (left + 1))
             try:
-                found = sentinel.execute("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service, deadline=share)
+                found: Any = sentinel.execute(request, _share(deadline, left + 1))
             except StorageUnavailable as error:
                 failures.append(error)
                 continue
             finally:
                 sentinel.forget()  # it is seldom asked
             if found is not None:
-                host, port = found
-                return self._make(Address(host.decode(), int(port)))
+                try:
+                    host, port = found
+                    return Address(host.decode(), int(port))
+                except (ValueError, TypeError, AttributeError) as error:
+                    raise StorageUnavailable(f"{sentinel.where} gave an answer that no Sentinel gives") from error
         if not failures:
             raise InvalidUri(
                 f"the Sentinels know no primary {self._service!r}; write a name that SENTINEL MASTERS lists"
             )
-        passing = any(isinstance(each, TryAgain | NotConnected | OutcomeUnknown) for each in failures)
+        passing = any(isinstance(each, Later | Broken | NotConnected | OutcomeUnknown) for each in failures)
         raise (NotConnected if passing else StorageUnavailable)(
             f"no Sentinel says which server is the primary {self._service!r}; check the URI, and the options "
             f"sentinel_username and sentinel_password. Nothing was done. The last one: {failures[-1]}"
         ) from failures[-1]
 
-
-def _to(make: Make, address: Address, deadline: float) -> RedisConnection:
-    return make(address)
-
-
-def _ensure_primary(connection: RedisConnection) -> None:
-    """What Sentinels say may be out of date. Raises redis-py's errors."""
-    connection.send_packed_command(connection.pack_command("ROLE"), check_health=False)
-    [role, *_] = connection.read_response()
-    if role != b"master":
-        raise theirs.ReadOnlyError(f"it is a {role.decode()} by now")
+    def _ensure_primary(self, connection: Connection, deadline: float) -> None:
+        """What Sentinels say may be out of date. Raises redis-py's errors."""
+        try:
+            role = connection.ask("ROLE", deadline=deadline)
+        except theirs.ResponseError:  # a managed server may know no ROLE: then a write that does nothing tells
+            try:
+                connection.ask("UNLINK", self._probe, deadline=deadline)
+            except theirs.ResponseError as error:
+                if str(error).startswith(("READONLY", "MASTERDOWN", "LOADING")):
+                    raise
+            return
+        if isinstance(role, list) and role[:1] != [b"master"]:
+            raise theirs.ResponseError("READONLY it is a replica by now")
 
 
 class Cluster(Topology):
@@ -144,7 +164,7 @@ class Cluster(Topology):
         self._closed = False
 
     def connections(self, key: str, deadline: float) -> Connections:
-        address = (self._slots or self._learn(deadline))[key_slot(key.encode())]
+        address = (self._slots or self._learn(deadline))[slot_of(key)]
         if address is None:
             self._slots = ()
             raise NotConnected("the cluster has no server for this queue's slot; check it with CLUSTER NODES")
@@ -166,7 +186,7 @@ class Cluster(Topology):
     def _pool(self, address: Address) -> Connections:
         pool = self._pools.get(address)
         if pool is None:
-            fresh = Connections(partial(_to, self._make, address), str(address), limit=self._limit)
+            fresh = Connections(partial(self._make, address), str(address), limit=self._limit)
             pool = self._pools.setdefault(address, fresh)
         if self._closed:
             pool.close()
@@ -176,24 +196,41 @@ class Cluster(Topology):
         """Ask one server after the other which has which slots, the one that knew it last time first."""
         known = list(dict.fromkeys([*self._answered, *self._pools, *self._seeds]))
         failure: StorageUnavailable | None = None
-        for left, address in zip(range(len(known), 0, -1), known, strict=True):
-            share = time.monotonic() + max(0.05, (deadline - time.monotonic()) / left)
-            try:
-                reply = self._pool(address).execute("CLUSTER", "SLOTS", deadline=share)
-            except NoCluster as error:
-                raise InvalidUri(str(error)) from error
-            except StorageUnavailable as error:
-                failure = error
-                continue
-            self._answered = [address]
-            self._slots = _slots_of(reply, address)
-            return self._slots
-        raise NotConnected(f"no server of the cluster answers, the last one: {failure}") from failure
+        try:
+            for left, address in zip(range(len(known), 0, -1), known, strict=True):
+                try:
+                    reply = self._pool(address).execute(_WHICH_SLOTS, _share(deadline, left))
+                    self._slots = _slots_of(reply, address)
+                except NoCluster as error:
+                    raise InvalidUri(str(error)) from error
+                except StorageUnavailable as error:
+                    failure = error
+                    continue
+                self._answered = [address]
+                return self._slots
+            raise NotConnected(f"no server of the cluster answers, the last one: {failure}") from failure
+        finally:
+            del failure  # or it would hold itself, by its traceback and this frame
+
+
+def slot_of(key: str) -> int:
+    """Of the key's hash tag, which all keys of this driver have."""
+    tag = key.partition("{")[2].partition("}")[0] or key
+    return crc_hqx(tag.encode(), 0) % _SLOTS
+
+
+def _share(deadline: float, parts: int) -> float:
+    """The moment at which one of so many equal parts of the time left is over."""
+    now = time.monotonic()
+    return min(deadline, now + max(_LEAST_SHARE, (deadline - now) / parts))
 
 
 def _slots_of(reply: Any, asked: Address) -> list[Address | None]:
     slots: list[Address | None] = [None] * _SLOTS
-    for first, last, (host, port, *_), *_ in reply:
-        address = Address(host.decode() if host else asked.host, port)
-        slots[first : last + 1] = [address] * (last + 1 - first)
-    return slots
+    try:
+        for first, last, (host, port, *_), *_ in reply:
+            address = Address(host.decode() if host else asked.host, int(port))
+            slots[first : last + 1] = [address] * (last + 1 - first)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StorageUnavailable(f"{asked} gave an answer to CLUSTER SLOTS that no Redis gives") from error
+    return slots[:_SLOTS]

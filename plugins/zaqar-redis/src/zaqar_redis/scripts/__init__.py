@@ -33,7 +33,7 @@ class Script:
 
 KEYS: Final = {
     "queue": (
-        *("clock", "order", "claimed", "expiry", "bodies", "holders", "claims", "ends"),
+        *("clock", "order", "delayed", "claimed", "expiry", "bodies", "holders", "claims", "ends"),
         *("dedup", "dedup-ends"),
     ),
     "space": ("names", "versions", "values", "ends"),
@@ -69,6 +69,7 @@ RECORD_GET: Final = _script("space", "record-get")
 RECORD_INSERT: Final = _script("space", "record-insert", effect=Effect.ONCE)
 RECORD_REPLACE: Final = _script("space", "record-replace", effect=Effect.ONCE)
 RECORD_DELETE: Final = _script("space", "record-delete", effect=Effect.ONCE)
+RECORD_DELETE_ALL: Final = _script("space", "record-delete-all", effect=Effect.ONCE)
 RECORD_SCAN: Final = _script("space", "record-scan")
 RECORD_COUNT: Final = _script("space", "record-count")
 RECORD_SETTLE: Final = _script("space", "record-settle")

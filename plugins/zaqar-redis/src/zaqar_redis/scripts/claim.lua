@@ -1,7 +1,7 @@
--- ARGV: a claim's id, ttl, grace, limit. Returns now and, of the messages taken, ids, holders as they were before, and
--- bodies.
--- What holds few short members the server keeps as a list, searched from the front: dear from some dozens on, until by
--- itself it changes at some hundreds. One long member makes it change at once, and it does not change back.
+-- ARGV: a claim's id, ttl, grace, limit, how often a message may be claimed (0: any number of times). Returns now and,
+-- of the messages taken, ids, holders as they were before, and bodies.
+-- Small sorted sets and hashes are listpacks, searched from the front: slow beyond a few dozen entries, and converted
+-- only at some hundreds. One long member forces the conversion, which is permanent.
 local FEW, LONG = 32, string.rep('.', 65)
 
 if not settle() then
@@ -10,7 +10,7 @@ end
 
 local claim, ends = ARGV[1], now + ARGV[2]
 local lives_until = ends + ARGV[3]
-local found = redis.call('ZRANGEBYSCORE', ORDER, '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[4])
+local found = redis.call('ZRANGE', ORDER, 0, ARGV[4] - 1, 'WITHSCORES')
 if #found == 0 then
   return { now, {} }
 end
@@ -21,6 +21,23 @@ end
 cut(taken, fitting(taken))
 
 local holders = fetch('HMGET', HOLDERS, taken)
+local tries = tonumber(ARGV[5])
+if tries > 1 then -- a message with one try left is taken alone, so that it cannot use up the tries of others
+  local healthy = false
+  for index = 1, #taken do
+    local count = 0
+    if holders[index] then
+      count = tonumber(select(2, lives_until_and_count(holders[index])))
+    end
+    if count == tries - 1 then
+      local last_taken = healthy and index - 1 or index
+      cut(taken, last_taken)
+      cut(holders, last_taken)
+      break
+    end
+    healthy = healthy or count < tries
+  end
+end
 local held_first_time = holder(claim, lives_until, 1)
 local held = {}
 for index = 1, #taken do

@@ -27,7 +27,7 @@ if named < 0 then
       deleted[#deleted + 1] = messages[index]
     end
   end
-  remove(deleted, ORDER)
+  remove(deleted, false)
   return refused
 end
 
@@ -46,7 +46,7 @@ for index = 1, #messages do
     refuse(index, some_live and CLAIM_DOES_NOT_MATCH or CLAIM_DOES_NOT_EXIST)
   end
 end
-remove(deleted, CLAIMED)
+remove(deleted, true)
 for claim, count in pairs(leaving) do
   if count > 0 then
     lessen_claim(claim, facts[claim], count)

@@ -1,6 +1,6 @@
 -- In front of scripts that ask for the first or last message by position, among active and claimed ones.
 local function oldest() -- nil if there is none
-  local free = redis.call('ZRANGEBYSCORE', ORDER, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)
+  local free = redis.call('ZRANGE', ORDER, 0, 0, 'WITHSCORES')
   local held = redis.call('ZRANGE', CLAIMED, 0, 0, 'WITHSCORES')
   if free[1] and held[1] then
     return tonumber(held[2]) < tonumber(free[2]) and held[1] or free[1]
@@ -9,7 +9,7 @@ local function oldest() -- nil if there is none
 end
 
 local function newest()
-  local free = redis.call('ZREVRANGEBYSCORE', ORDER, now, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local free = redis.call('ZREVRANGE', ORDER, 0, 0, 'WITHSCORES')
   local held = redis.call('ZREVRANGE', CLAIMED, 0, 0, 'WITHSCORES')
   if free[1] and held[1] then
     return tonumber(held[2]) > tonumber(free[2]) and held[1] or free[1]

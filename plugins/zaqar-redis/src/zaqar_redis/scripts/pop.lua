@@ -3,8 +3,8 @@ if not settle() then
   return false
 end
 
-local popped = redis.call('ZRANGEBYSCORE', ORDER, '-inf', now, 'LIMIT', 0, ARGV[1])
+local popped = redis.call('ZRANGE', ORDER, 0, ARGV[1] - 1)
 cut(popped, fitting(popped))
 local holders, bodies = fetch('HMGET', HOLDERS, popped), fetch('HMGET', BODIES, popped)
-remove(popped, ORDER)
+remove(popped, false)
 return { now, popped, holders, bodies }

@@ -3,10 +3,9 @@
 local DEDUP_WINDOW = 300 * 1000000
 local EACH = 5
 
-local position = math.max(now, last + 1)
 local array_of_five = string.char(0x95)
 local head = array_of_five .. cmsgpack.pack(now)
-local order, expiry, bodies, known = {}, {}, {}, {}
+local order, delayed, expiry, bodies, known = {}, {}, {}, {}, {}
 local dedup, dedup_ends, moments = {}, {}, {}
 
 local function earlier(dedup_id)
@@ -34,22 +33,28 @@ for at = 1, #ARGV, EACH do
       dedup_ends[#dedup_ends + 1] = integer(now + DEDUP_WINDOW)
       dedup_ends[#dedup_ends + 1] = dedup_id
     end
-    if delay ~= '0' then
-      due = math.min(due, position + delay)
-    end
+    local position = next_position()
     local one, two = 2 * count + 1, 2 * count + 2
-    order[one], order[two] = position + delay, id
-    expiry[one], expiry[two] = moments[ttl] or expiry_of(ttl), id
+    if delay == '0' then
+      order[#order + 1], order[#order + 2] = position, id
+      expiry[one] = moments[ttl] or expiry_of(ttl)
+    else
+      local wakes = position - offset + delay
+      due = math.min(due, wakes)
+      delayed[#delayed + 1], delayed[#delayed + 2] = wakes, id
+      expiry[one] = wakes - delay + ttl -- or the last ones of a large batch might expire before they wake
+    end
+    expiry[two] = id
     bodies[one], bodies[two] = id, head .. body
-    position, count = position + 1, count + 1
+    count = count + 1
   end
 end
 
 if count > 0 then
   change('HSET', BODIES, bodies) -- which a full server refuses
   change('ZADD', ORDER, order)
+  change('ZADD', DELAYED, delayed)
   change('ZADD', EXPIRY, expiry)
-  last = position - 1
   keep_clock()
 end
 if #dedup_ends > 0 then
@@ -65,5 +70,4 @@ if #dedup_ends > 0 then
   end
   change('HSET', DEDUP, messages)
 end
-now = math.max(now, last)
 return { settle() and 1 or 0, known }

@@ -1,9 +1,11 @@
 -- In front of every script on a queue. KEYS[1] is the queue's stem; its hash tag puts all keys of a queue in one slot.
--- Moments and positions are microseconds since 1970. A position is given once: the moment at which a message becomes
--- available, moved on where that is taken.
+-- Moments are microseconds since 1970 by the server's clock; what expires, ends or wakes is judged by it alone.
+-- A position is such a moment and an offset, which grows by as much as the clock is seen to go back: so positions never
+-- go back. It is the one at which a message becomes available, moved on where that was given before.
 local stem = KEYS[1]
-local CLOCK = stem .. ':clock' -- string: MessagePack of last and due, see below
-local ORDER = stem .. ':order' -- sorted set: messages that no claim holds, by position; delayed are those after now
+local CLOCK = stem .. ':clock' -- string: MessagePack of last, seen, offset and due, see below
+local ORDER = stem .. ':order' -- sorted set: active messages, by position
+local DELAYED = stem .. ':delayed' -- sorted set: delayed messages, by the moment they become active
 local CLAIMED = stem .. ':claimed' -- sorted set: messages that a claim holds, by position
 local EXPIRY = stem .. ':expiry' -- sorted set: all messages, by the moment they expire, or earlier if claims prolong it
 local BODIES = stem .. ':bodies' -- hash: message -> MessagePack of (moment of the post, client, ttl, headers, body)
@@ -20,21 +22,36 @@ local NO_CLAIM = string.rep('.', ID) -- which is no id
 local CHUNK = 4000 -- arguments of one call; unpack fails at about 8 000
 local SETTLED_PER_CALL = 1000
 local MOST_BYTES = 64 * 1024 * 1024 -- of one reply, where it may be short
-local CLOCK_KEPT = 86400000 -- milliseconds; by then the server's clock is ahead of any position given
+local CLOCK_KEPT = 86400000 -- milliseconds after which no position given lies behind the server's clock
 
--- last: the last position given, or moment at which time was seen to have changed something. Time never goes back
--- behind it, though the server's clock may, and more may be posted at once than a microsecond each.
+-- last: the last position given, or at which time was seen to have changed something.
+-- seen: the moment at which that was. offset: what makes a position of a moment.
 -- due: nothing is changed by time before this moment.
 local clock = redis.call('GET', CLOCK)
-local last, due = 0, 0
+local last, seen, offset, due = 0, 0, 0, 0
 if clock then
-  last, due = cmsgpack.unpack(clock)
+  last, seen, offset, due = cmsgpack.unpack(clock)
 end
 local time = redis.call('TIME')
-local now = math.max(time[1] * 1000000 + time[2], last)
+local now = time[1] * 1000000 + time[2]
+local went_back = now < seen
+if went_back then
+  offset = offset + seen - now
+elseif not clock then -- nobody was here for a day, or the server evicted it
+  for _, key in ipairs({ ORDER, CLAIMED }) do
+    last = math.max(last, redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2] or 0)
+  end
+  offset = math.max(0, last - now)
+end
 
 local function keep_clock()
-  redis.call('SET', CLOCK, cmsgpack.pack(last, due), 'PX', CLOCK_KEPT)
+  local kept = CLOCK_KEPT + math.max(0, math.floor((last - now) / 1000))
+  redis.call('SET', CLOCK, cmsgpack.pack(last, now, offset, due), 'PX', string.format('%.0f', kept))
+end
+
+local function next_position()
+  last = math.max(now + offset, last + 1)
+  return last
 end
 
 local function integer(number) -- tostring would round it
@@ -76,8 +93,14 @@ local function joined(firsts, seconds)
   return arguments
 end
 
-local function remove(messages, set) -- set: ORDER or CLAIMED, in which they are
-  change('ZREM', set, messages)
+local function remove(messages, claimed) -- claimed: whether claims hold them; nil if that differs
+  if claimed ~= true then
+    change('ZREM', ORDER, messages)
+    change('ZREM', DELAYED, messages)
+  end
+  if claimed ~= false then
+    change('ZREM', CLAIMED, messages)
+  end
   change('ZREM', EXPIRY, messages)
   change('HDEL', BODIES, messages)
   change('HDEL', HOLDERS, messages)
@@ -120,16 +143,16 @@ local function held_by(claim, messages) -- those of the messages that it holds, 
   return members, known
 end
 
-local function leave_claim(messages, holders, lives_until, positions) -- positions: nil for where they stood
+local function leave_claim(messages, holders, lives_until, wakes) -- wakes: when each becomes active; nil for now
   local known = {}
   for index = 1, #messages do
     local earlier, count = lives_until_and_count(holders[index])
     known[2 * index - 1] = messages[index]
     known[2 * index] = holder(NO_CLAIM, math.max(earlier, lives_until), count)
   end
-  positions = positions or fetch('ZMSCORE', CLAIMED, messages)
+  local scores = wakes or fetch('ZMSCORE', CLAIMED, messages)
   change('ZREM', CLAIMED, messages)
-  change('ZADD', ORDER, joined(positions, messages))
+  change('ZADD', wakes and DELAYED or ORDER, joined(scores, messages))
   change('HSET', HOLDERS, known)
 end
 
@@ -156,17 +179,17 @@ local function lessen_claim(claim, facts, count) -- so many messages have left i
   end
 end
 
-local function first_score(key, from) -- the least from there on
-  local found = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local function first_score(key)
+  local found = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
   return found[2] and tonumber(found[2]) or math.huge
 end
 
 -- Works in what time has changed, a bounded part of it. Says whether that was all, and how many messages expired.
 local function settle()
-  if now < due then
+  if now < due and not went_back then
     return true, 0
   end
-  redis.call('PEXPIRE', CLOCK, CLOCK_KEPT) -- a full server allows what needs memory only behind a change that does not
+  redis.call('PERSIST', CLOCK) -- a full server allows what needs memory only behind a change that does not
   local room = SETTLED_PER_CALL
   local expired = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, room)
   local holders = fetch('HMGET', HOLDERS, expired)
@@ -184,8 +207,7 @@ local function settle()
       gone[#gone + 1] = expired[index]
     end
   end
-  change('ZREM', ORDER, gone)
-  remove(gone, CLAIMED)
+  remove(gone)
   change('ZADD', EXPIRY, prolonged)
   room = room - #expired
   local claim = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, 1)[1]
@@ -201,12 +223,21 @@ local function settle()
     room = room - #members
     claim = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, 1)[1]
   end
+  local woken = room > 0 and redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'WITHSCORES', 'LIMIT', 0, room) or {}
+  local active, positions = {}, {}
+  for index = 1, #woken / 2 do
+    active[index], positions[index] = woken[2 * index - 1], integer(woken[2 * index] + offset)
+  end
+  change('ZREM', DELAYED, active)
+  change('ZADD', ORDER, joined(positions, active))
+  room = room - #active
   if room > 0 then
-    due = math.min(first_score(EXPIRY, '-inf'), first_score(ENDS, '-inf'), first_score(ORDER, '(' .. integer(now)))
+    due = math.min(first_score(EXPIRY), first_score(ENDS), first_score(DELAYED))
   end
   if clock or due < math.huge then -- or nobody ever posted to it
-    last = now
+    last = math.max(last, now + offset)
     keep_clock()
+    went_back = false
   end
   return room > 0, #gone
 end

@@ -1,4 +1,5 @@
--- ARGV: a claim's id; a delay; then 'all', or 'some' and ids. Returns how many messages it released.
+-- ARGV: a claim's id; a delay; then 'all', or 'some' and ids. Returns how many messages it released; -1, and released
+-- none, if one of them would expire before the delay is over.
 if not settle() then
   return false
 end
@@ -25,20 +26,22 @@ if delay == 0 then
   leave_claim(released, holders, lives_until)
 else
   local stood = fetch('ZMSCORE', CLAIMED, released)
-  local order, positions = {}, {}
+  local expiry, order, wakes = fetch('ZMSCORE', EXPIRY, released), {}, {}
   for index = 1, #released do
     order[index] = index
   end
   table.sort(order, function(one, other)
     return tonumber(stood[one]) < tonumber(stood[other])
   end)
-  last = math.max(now, last + 1) - 1
   for _, index in ipairs(order) do
-    last = last + 1
-    positions[index] = last + delay
+    wakes[index] = next_position() - offset + delay
+    local extended = math.max(lives_until, (lives_until_and_count(holders[index])))
+    if wakes[index] >= math.max(tonumber(expiry[index]), extended) then
+      return -1
+    end
   end
-  leave_claim(released, holders, lives_until, positions)
-  due = math.min(due, positions[order[1]])
+  leave_claim(released, holders, lives_until, wakes)
+  due = math.min(due, wakes[order[1]])
   keep_clock()
 end
 if all then

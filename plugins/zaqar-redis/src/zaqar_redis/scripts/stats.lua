@@ -5,8 +5,7 @@ end
 
 local MOMENT, MOMENT_ENDS = 2, 10 -- of the post, in a body
 
-local free = redis.call('ZCOUNT', ORDER, '-inf', now)
-local answer = { now, free, redis.call('ZCARD', CLAIMED), redis.call('ZCARD', ORDER) - free }
+local answer = { now, redis.call('ZCARD', ORDER), redis.call('ZCARD', CLAIMED), redis.call('ZCARD', DELAYED) }
 for _, message in ipairs({ oldest(), newest() }) do
   local moment = string.sub(redis.call('HGET', BODIES, message), MOMENT, MOMENT_ENDS)
   answer[#answer + 1] = message

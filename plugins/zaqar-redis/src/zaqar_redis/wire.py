@@ -1,0 +1,178 @@
+"""One connection to one server: hiredis packs requests and reads replies, and each exchange ends by its deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import hiredis
+import redis.exceptions as theirs
+
+from zaqar_core.kit import resolve
+from zaqar_redis.options import Address
+
+_LEAST: Final = 0.001
+"""Seconds: what a socket is given when time is up, since 0 means something else to it."""
+_CHUNK: Final = 65_536
+_NOTHING: Final = object()
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds, seconds and probes, where the system has them: an idle connection to a machine that is gone is found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to begin a conversation: who asks, for which database, in RESP2 or RESP3."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    protocol: int = 2
+    database: int = 0
+
+
+class Connection:
+    """Connected and logged in. Not for several threads at a time.
+
+    After any exception but redis-py's ``ResponseError`` it may hold an unread reply: close it.
+    """
+
+    idle_since = 0.0
+    """Moment of ``time.monotonic()``."""
+    _wire: socket.socket | None = None
+
+    def __init__(self, wire: socket.socket) -> None:
+        self._wire = wire
+        self._reader = hiredis.Reader(
+            protocolError=theirs.InvalidResponse, replyError=theirs.ResponseError, notEnoughData=_NOTHING
+        )
+
+    def ask(self, *command: str | bytes | int, deadline: float) -> Any:
+        """The reply to one command.
+
+        Raises:
+            ResponseError: The server answered with an error.
+            InvalidResponse, OSError: Of ``TimeoutError`` when time is up.
+        """
+        self.send(packed(command), deadline)
+        return self.receive(deadline)
+
+    def send(self, request: bytes, deadline: float) -> None:
+        """Send a request that is packed."""
+        wire = self._open()
+        rest = memoryview(request)
+        while rest:  # sendall of a TLS socket would allow each part the whole time
+            wire.settimeout(_left(deadline))
+            rest = rest[wire.send(rest) :]
+
+    def receive(self, deadline: float) -> Any:
+        """The next reply."""
+        wire = self._open()
+        while True:
+            reply = self._reader.gets()
+            if reply is _NOTHING:
+                wire.settimeout(_left(deadline))
+                data = wire.recv(_CHUNK)
+                if not data:
+                    raise ConnectionResetError("the server closed the connection")
+                self._reader.feed(data)
+            elif isinstance(reply, theirs.ResponseError):
+                raise reply
+            elif not isinstance(reply, hiredis.PushNotification):
+                return reply
+
+    def is_quiet(self) -> bool:
+        """Whether the server has neither closed it nor sent anything that was not asked for."""
+        if self._wire is None or self._reader.has_data():
+            return False
+        poll = select.poll()
+        poll.register(self._wire, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        """Twice is once."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+    def __del__(self) -> None:
+        if self._wire is not None:  # an exception between two bytecodes, or a fork, has left it to nobody
+            self._wire.close()
+
+    def _open(self) -> socket.socket:
+        if self._wire is None:
+            raise ConnectionResetError("the connection is closed")
+        return self._wire
+
+
+def connect(address: Address, deadline: float, *, login: Login, tls: ssl.SSLContext | None) -> Connection:
+    """A connection by ``deadline``: name, addresses, TLS and login together. Raises like ``Connection.ask``."""
+    wire = _unix(address.path, deadline) if address.path else _tcp(address, deadline)
+    try:
+        if tls is not None:
+            wire.settimeout(_left(deadline))  # of the whole handshake
+            wire = tls.wrap_socket(wire, server_hostname=address.host)
+        connection = Connection(wire)
+        _log_in(connection, login, deadline)
+    except BaseException:
+        wire.close()
+        raise
+    return connection
+
+
+def packed(command: tuple[str | bytes | int, ...]) -> bytes:
+    """A command as it is sent. hiredis gets bytes only: an exception while it reads anything else may crash it."""
+    arguments: Any = tuple([each if type(each) is bytes else str(each).encode() for each in command])
+    request: bytes = hiredis.pack_command(arguments)
+    return request
+
+
+def _log_in(connection: Connection, login: Login, deadline: float) -> None:
+    credentials: list[str] = []
+    if login.username or login.password:
+        credentials = [login.username or "default", login.password or ""]
+    if login.protocol == 3:
+        connection.ask("HELLO", 3, *(["AUTH", *credentials] if credentials else []), deadline=deadline)
+    elif credentials:
+        connection.ask("AUTH", *(credentials if login.username else credentials[1:]), deadline=deadline)
+    if login.database:
+        connection.ask("SELECT", login.database, deadline=deadline)
+    elif login.protocol != 3 and not credentials:
+        # Before the first request, which may be one that must not be sent twice, the server shows that it is there.
+        with contextlib.suppress(theirs.ResponseError):
+            connection.ask("PING", deadline=deadline)
+
+
+def _tcp(address: Address, deadline: float) -> socket.socket:
+    wire = resolve.connect(address.host, address.port, deadline)
+    try:
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    except BaseException:
+        wire.close()
+        raise
+    return wire
+
+
+def _unix(path: str, deadline: float) -> socket.socket:
+    wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        wire.settimeout(_left(deadline))
+        wire.connect(path)
+    except BaseException:
+        wire.close()
+        raise
+    return wire
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("time is up")
+    return max(_LEAST, left)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from zaqar_core import validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
-from zaqar_core.contract import (
-    ClaimController,
-    EncodedMessage,
-    MessageController,
-    QueueKey,
-    StoredClaim,
-    StoredMessage,
-)
-from zaqar_core.errors import ClaimDoesNotExist, StorageUnavailable, Unsupported
+from zaqar_core.contract import ClaimController, MessageController, QueueKey, StoredClaim, StoredMessage
+from zaqar_core.dead_letters import DeadLetterQueue, DeadLetters
+from zaqar_core.documents import begun
+from zaqar_core.errors import ClaimDoesNotExist, InvalidDuration, StorageError, StorageUnavailable, Unsupported
+from zaqar_core.kit.deadline import remaining
 from zaqar_core.limits import DEFAULT_CLAIM_GRACE, DEFAULT_CLAIM_TTL, DEFAULT_PAGE, MIN_DURATION
 from zaqar_core.models import Claim
 from zaqar_core.observers import observed
@@ -28,7 +25,7 @@ class Claims:
     def __init__(self, context: Context, driver: ClaimController | None, messages: MessageController) -> None:
         self._context = context
         self._claims = driver
-        self._messages = messages
+        self._dead_letters = DeadLetters(context, messages)
 
     @observed("claims.create", count=lambda claim: len(claim.messages))
     def create(
@@ -44,38 +41,31 @@ class Claims:
 
         They live at least until the claim's end + ``grace``. Not given, ``ttl`` is 300, ``grace`` 60 and ``limit`` 10,
         or as much as the limits allow if that is less. Messages that were claimed ``_max_claim_count`` times
-        go to the ``_dead_letter_queue`` instead, if the queue's metadata name both.
+        go to the ``_dead_letter_queue`` instead, if the queue's metadata name both. Where that fails, it is logged and
+        shown to observers, and the claim is returned without them. If the metadata cannot be read, nothing is claimed.
         """
         key, driver = self._open(queue, project)
         ttl, grace = self._durations(ttl, grace)
         limit = validation.limit(limit, self._context.limits.max_messages_per_claim, DEFAULT_PAGE)
-        metadata = self._context.metadata_of(key) or {}
-        dead_letters = metadata.get("_dead_letter_queue")
-        most = metadata.get("_max_claim_count")
-        if dead_letters is None or most is None:
+        settings = self._context.metadata_of(key) or {}
+        most, target = settings.get("_max_claim_count"), settings.get("_dead_letter_queue")
+        if most is None or target is None:
             return self._model(driver.create(key, ttl=ttl, grace=grace, limit=limit))
-        target = QueueKey(key.project, dead_letters)
-        deadline = time.monotonic() + self._context.timeout
-        while True:
-            claim = driver.create(key, ttl=ttl, grace=grace, limit=limit, max_claim_count=most)
-            if claim.id is not None and claim.exhausted:
-                self._bury(key, claim.id, claim.exhausted, target, metadata.get("_dead_letter_queue_messages_ttl"))
-            if claim.messages or not claim.exhausted:
-                return self._model(claim)
-            if time.monotonic() >= deadline:
-                raise StorageUnavailable(
-                    f"queue {queue!r} gave nothing but dead letters for {self._context.timeout:g} s; those are moved: "
-                    "claim again, or with a larger limit"
-                )
+        to = DeadLetterQueue(QueueKey(key.project, target), settings.get("_dead_letter_queue_messages_ttl"))
+        return self._model(self._past_dead_letters(driver, key, ttl, grace, limit, most, to))
 
     @observed("claims.get", count=lambda claim: len(claim.messages))
     def get(self, queue: str, claim_id: str, *, project: str | None = None) -> Claim:
-        """A live claim with the messages it still holds. Raises ``ClaimDoesNotExist``."""
+        """A live claim with the messages it still holds. Raises ``ClaimDoesNotExist``.
+
+        Dead letters that it could not move are not shown: messages claimed more than ``_max_claim_count`` times.
+        """
         key, driver = self._open(queue, project)
         claim = driver.get(key, validation.identifier(claim_id, "claim id"))
-        if claim is None:
+        healthy = [] if claim is None else self._healthy(key, claim.messages)
+        if claim is None or (claim.messages and not healthy):
             raise _absent(queue, claim_id)
-        return self._model(claim)
+        return self._model(claim._replace(messages=healthy))
 
     @observed("claims.update")
     def update(
@@ -125,8 +115,14 @@ class Claims:
         delay = validation.duration(delay, "delay", 0.0, self._context.limits.max_message_delay)
         if delay > 0:
             self._context.need(Capability.DELAY, f"a release with a delay of {delay:g} s")
-        if ids != []:
+        if ids == []:
+            return
+        try:
             driver.release(key, claim, message_ids=ids, delay=delay)
+        except InvalidDuration:
+            if ids is not None:
+                raise
+            self._release_apart(driver, key, claim, delay)
 
     def _open(self, queue: str, project: str | None) -> tuple[QueueKey, ClaimController]:
         key = self._context.key(queue, project)
@@ -147,42 +143,51 @@ class Claims:
     def _model(self, claim: StoredClaim) -> Claim:
         return Claim(claim.id, claim.ttl, claim.age, [self._context.message(stored) for stored in claim.messages])
 
-    def _bury(
-        self, queue: QueueKey, claim_id: str, dead: Sequence[StoredMessage], target: QueueKey, ttl: float | None
-    ) -> None:
-        """Post dead letters, then delete them: a crash between may leave two copies, never none."""
-        if self._context.metadata_of(target) is None:
-            self._context.register(target)
-        dedup = Capability.IDEMPOTENT_POST in self._context.capabilities
-        longest = self._context.limits.max_message_ttl
-        for run in self._posts(dead):
-            letters = [
-                EncodedMessage(
-                    message.body,
-                    max(MIN_DURATION, float(min(message.ttl - message.age if ttl is None else ttl, longest))),
-                    headers=message.headers,
-                    dedup_id=f"dead:{message.id}" if dedup else None,
-                )
-                for message in run
-            ]
-            self._messages.post(target, letters, client_id=run[0].client_id)
-            self._messages.delete(queue, [message.id for message in run], claim_ids=[claim_id])
+    def _past_dead_letters(
+        self,
+        driver: ClaimController,
+        key: QueueKey,
+        ttl: float,
+        grace: float,
+        limit: int,
+        most: int,
+        to: DeadLetterQueue,
+    ) -> StoredClaim:
+        """Claim until there is a message that is not exhausted, or none at all, and move the dead letters met."""
+        what, met = f"claiming from queue {key.name!r}", "it met dead letters, of which some may be moved: claim again"
+        moving, asked = True, time.monotonic()
+        claim = driver.create(key, ttl=ttl, grace=grace, limit=limit, max_claim_count=most)
+        while True:
+            if claim.exhausted and moving:
+                moving = self._dead_letters.move(key, claim, to, ends=asked + ttl)
+            if claim.messages or not claim.exhausted:
+                return claim
+            with begun(what, remedy=met):
+                if remaining(self._context.timeout) <= 0:
+                    raise StorageUnavailable("the timeout is over, and it has given nothing but dead letters")
+                asked = time.monotonic()
+                claim = driver.create(key, ttl=ttl, grace=grace, limit=limit, max_claim_count=most)
 
-    def _posts(self, dead: Sequence[StoredMessage]) -> Iterator[list[StoredMessage]]:
-        """Split dead letters into runs that one post may have: of one client, within the limits."""
-        limits = self._context.limits
-        most = min(limits.max_messages_per_post, limits.max_ids_per_call)
-        run: list[StoredMessage] = []
-        size = 0
-        for message in dead:
-            full = len(run) == most or size + len(message.body) > limits.max_post_bytes
-            if run and (full or message.client_id != run[0].client_id):
-                yield run
-                run, size = [], 0
-            run.append(message)
-            size += len(message.body)
-        if run:
-            yield run
+    def _healthy(self, key: QueueKey, messages: Sequence[StoredMessage]) -> list[StoredMessage]:
+        """Without dead letters that a claim holds because it could not move them."""
+        if all(message.claim_count <= 1 for message in messages):
+            return [*messages]
+        settings = self._context.metadata_of(key) or {}
+        most = settings.get("_max_claim_count")
+        if most is None or settings.get("_dead_letter_queue") is None:
+            return [*messages]
+        return [message for message in messages if message.claim_count <= most]
+
+    def _release_apart(self, driver: ClaimController, key: QueueKey, claim_id: str, delay: float) -> None:
+        """Release with a delay what the caller knows of; a dead letter that has too little life left is no obstacle."""
+        claim = driver.get(key, claim_id)
+        if claim is None:
+            return
+        ids = [message.id for message in self._healthy(key, claim.messages)]
+        if ids:
+            driver.release(key, claim_id, message_ids=ids, delay=delay)
+        with suppress(StorageError):  # the claim's end releases them, too
+            driver.release(key, claim_id)
 
 
 def _absent(queue: str, claim_id: str) -> ClaimDoesNotExist:

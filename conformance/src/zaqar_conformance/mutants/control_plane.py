@@ -12,8 +12,8 @@ from zaqar_conformance.mutants.pauses import round_trip
 from zaqar_conformance.mutants.zoo import Change, core_mutant, mutant
 from zaqar_conformance.reference.messages import ReferenceMessages
 from zaqar_core import catalogue, encoding, pools, subscriptions
-from zaqar_core.claims import Claims
 from zaqar_core.contract import EncodedMessage, QueueKey, Record, StoredMessage
+from zaqar_core.dead_letters import DeadLetterQueue, DeadLetters
 from zaqar_core.encoding import decode
 from zaqar_core.errors import PoolInUse
 from zaqar_core.models import Pool
@@ -25,39 +25,39 @@ from zaqar_core.models import Pool
 def dead_letters_are_deleted_first() -> list[Change]:
     """A dead letter is deleted, and then posted: who dies between loses it."""
 
-    def bury(
-        self: Claims, queue: QueueKey, claim_id: str, dead: Sequence[StoredMessage], target: QueueKey, ttl: float | None
+    def move(
+        self: DeadLetters, queue: QueueKey, claim_id: str, run: Sequence[StoredMessage], to: DeadLetterQueue
     ) -> None:
-        self._messages.delete(queue, [message.id for message in dead], claim_ids=[claim_id])
-        self._messages.post(target, [EncodedMessage(message.body, 60.0) for message in dead], client_id="x")
+        self._messages.delete(queue, [message.id for message in run], claim_ids=[claim_id])
+        self._messages.post(to.key, [EncodedMessage(message.body, 60.0) for message in run], client_id="x")
 
-    return [(Claims, "_bury", bury)]
+    return [(DeadLetters, "_move_run", move)]
 
 
 @core_mutant("DLQ-004")
 def dead_letters_have_no_dedup_ids() -> list[Change]:
     """A dead letter is posted without a dedup id: who dies before its deletion doubles it."""
 
-    def bury(
-        self: Claims, queue: QueueKey, claim_id: str, dead: Sequence[StoredMessage], target: QueueKey, ttl: float | None
+    def move(
+        self: DeadLetters, queue: QueueKey, claim_id: str, run: Sequence[StoredMessage], to: DeadLetterQueue
     ) -> None:
-        self._messages.post(target, [EncodedMessage(message.body, 60.0) for message in dead], client_id="x")
-        self._messages.delete(queue, [message.id for message in dead], claim_ids=[claim_id])
+        self._messages.post(to.key, [EncodedMessage(message.body, 60.0) for message in run], client_id="x")
+        self._messages.delete(queue, [message.id for message in run], claim_ids=[claim_id])
 
-    return [(Claims, "_bury", bury)]
+    return [(DeadLetters, "_move_run", move)]
 
 
 @core_mutant("DLQ-001")
 def dead_letters_keep_their_own_ttl() -> list[Change]:
     """``_dead_letter_queue_messages_ttl`` is written into the letter's record and not into its expiry."""
-    bury = Claims._bury
+    move = DeadLetters._move_run
 
-    def bury_for_the_rest(
-        self: Claims, queue: QueueKey, claim_id: str, dead: Sequence[StoredMessage], target: QueueKey, ttl: float | None
+    def move_for_the_rest(
+        self: DeadLetters, queue: QueueKey, claim_id: str, run: Sequence[StoredMessage], to: DeadLetterQueue
     ) -> None:
-        bury(self, queue, claim_id, dead, target, None)
+        move(self, queue, claim_id, run, to._replace(ttl=None))
 
-    return [(Claims, "_bury", bury_for_the_rest)]
+    return [(DeadLetters, "_move_run", move_for_the_rest)]
 
 
 @core_mutant("INP-004")

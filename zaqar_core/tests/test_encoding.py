@@ -268,7 +268,7 @@ class Hostile:
         ("x" * 78, repr("x" * 78)),
         ("x" * 79, "'" + "x" * 76 + "..."),
         (Hostile(), "<Hostile, whose repr fails with InvalidInput>"),
-        pytest.param(10**5000, "<int, whose repr fails with ValueError>", id="huge"),
+        pytest.param(10**5000, "<int with more digits than Python shows>", id="huge"),
     ],
 )
 def test_a_value_is_shown_short_and_never_fails(value: object, text: str) -> None:

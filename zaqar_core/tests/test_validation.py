@@ -286,10 +286,10 @@ def test_metadata_that_breaks_a_rule_is_invalid_metadata_naming_value_rule_and_r
 
 def test_a_batch_is_any_collection_but_texts_and_mappings() -> None:
     for messages in ([1, 2], (1, 2), iter([1, 2]), (number for number in (1, 2))):
-        assert validation.batch(messages) == [1, 2]
+        assert validation.batch(messages, 2) == [1, 2]
     for bad in ("text", b"bytes", {"a": 1}, None, 5):
         rule = f"messages is a {type(bad).__name__}; pass a list of NewMessage"
-        refused(InvalidInput, rule, validation.batch, bad)
+        refused(InvalidInput, rule, lambda messages: validation.batch(messages, 2), bad)
 
 
 # --- flags ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from zaqar_core import validation
 from zaqar_core.body import Undecodable
 from zaqar_core.encoding import parse, shown
 from zaqar_core.errors import CodecError, InvalidInput
@@ -17,6 +18,7 @@ GROUP = "zaqar_core.codecs"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
 _NAMES = re.compile(rb"[a-z0-9][a-z0-9_.-]*(,[a-z0-9][a-z0-9_.-]*)*")
+_MOST = 100
 _REMEDIES = {"encode": "nothing was written: repair it", "decode": "connect with what it was written with"}
 _MARK = b"\0"
 # JSON never starts with a NUL byte, so a body that does was written by codecs, whose names follow:
@@ -90,17 +92,29 @@ def _chain(codecs: Any) -> tuple[Codec, ...]:
     """The codecs, those named found. Raises ``InvalidInput`` for what is none, ``CodecError`` for a bad one."""
     if not isinstance(codecs, Iterable) or isinstance(codecs, str | bytes):
         raise InvalidInput(f"codecs is {shown(codecs)}; pass a list of names and codecs")
-    chain = tuple(_find(codec) if isinstance(codec, str) else codec for codec in codecs)
+    given = validation.items(codecs, "codecs", _MOST, InvalidInput)
+    if len(given) > _MOST:
+        raise InvalidInput(f"codecs has more than {_MOST} codecs; name each that is needed once")
+    chain = tuple(_find(codec) if isinstance(codec, str) else codec for codec in given)
     for codec in chain:
-        if isinstance(codec, type):
-            raise InvalidInput(f"{shown(codec)} is a class; pass an instance of it, or the name of an installed codec")
-        if not all(hasattr(codec, part) for part in ("name", "encode", "decode")):
-            raise InvalidInput(f"{shown(codec)} is no codec: it lacks name, encode or decode; pass a zaqar_core.Codec")
-        if not isinstance(codec.name, str) or not _NAME.match(codec.name):
-            raise CodecError(
-                f"codec name {shown(codec.name)} is not lower-case letters, digits, '_', '.', '-'; rename it"
-            )
+        _check(codec)
     return chain
+
+
+def _check(codec: Any) -> None:
+    if isinstance(codec, type):
+        raise InvalidInput(f"{shown(codec)} is a class; pass an instance of it, or the name of an installed codec")
+    try:
+        complete = all(hasattr(codec, part) for part in ("name", "encode", "decode"))
+        name = codec.name if complete else None
+    except Exception as error:
+        raise CodecError(
+            f"codec {shown(codec)} fails with {type(error).__name__} when its name is read: repair it"
+        ) from error
+    if not complete:
+        raise InvalidInput(f"{shown(codec)} is no codec: it lacks name, encode or decode; pass a zaqar_core.Codec")
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise CodecError(f"codec name {shown(name)} is not lower-case letters, digits, '_', '.', '-'; rename it")
 
 
 def _run(name: str, step: str, function: Callable[[bytes], bytes], data: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from zaqar_core.errors import IncompatibleStorage, InvalidInput
@@ -36,13 +37,13 @@ _decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
     """``value`` as compact UTF-8 JSON, keys in the order given. Raises ``error``, saying where in ``what`` and why."""
-    try:
-        text = _encoder.encode(value)
-        data = text.encode()
-        if _is_plain(value, MAX_DEPTH) or (json.loads(text) == value and _depth(value) <= MAX_DEPTH):
-            return data
-    except (TypeError, ValueError, RecursionError):
-        pass
+    with suppress(Exception):  # of the application's own classes too
+        if _is_plain(value, MAX_DEPTH):
+            return _encoder.encode(value).encode()
+        plain = _builtin(value, MAX_DEPTH)
+        text = _encoder.encode(plain)
+        if json.loads(text) == plain == value:
+            return text.encode()
     raise error(_explain(value, what))
 
 
@@ -77,6 +78,8 @@ def shown(value: object) -> str:
     try:
         text = repr(value)
     except Exception as error:
+        if isinstance(value, int):
+            return f"<{type(value).__name__} with more digits than Python shows>"
         return f"<{type(value).__name__}, whose repr fails with {type(error).__name__}>"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
@@ -84,7 +87,7 @@ def shown(value: object) -> str:
 def has_surrogate(text: str) -> bool:
     """Whether the text holds a half of a surrogate pair, which UTF-8 cannot say."""
     try:
-        text.encode()
+        str.encode(text)
     except UnicodeEncodeError:
         return True
     return False
@@ -107,6 +110,21 @@ def _is_plain(value: object, depth: int) -> bool:
     return depth > 0
 
 
+def _builtin(value: object, depth: int) -> object:
+    """The value with each instance of a subclass as one of the type itself, none of whose own methods are called."""
+    if isinstance(value, dict | list) and depth == 0:
+        raise ValueError("too deep")
+    if isinstance(value, dict):
+        return {_builtin(key, 1): _builtin(child, depth - 1) for key, child in dict.items(value)}
+    if isinstance(value, list):
+        return [_builtin(child, depth - 1) for child in list.__iter__(value)]
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__int__(value)
+    return float.__float__(value) if isinstance(value, float) else value
+
+
 def _depth(value: object) -> int:
     """How many arrays and objects lie within each other, counted to one more than may."""
     deepest, level = 0, [value] if isinstance(value, dict | list) else []
@@ -125,13 +143,13 @@ def _explain(value: object, what: str) -> str:
         if depth > MAX_DEPTH and isinstance(item, dict | list):
             return f"{what} nests deeper than {MAX_DEPTH} levels (or contains itself); flatten it"
         if isinstance(item, dict):
-            for key, child in item.items():
+            for key, child in dict.items(item):
                 problem = _key_problem(key)
                 if problem:
                     return f"{where} {problem}"
                 todo.append((f"{where}[{shown(key)}]", child, depth + 1))
         elif isinstance(item, list):
-            todo.extend((f"{where}[{index}]", child, depth + 1) for index, child in enumerate(item))
+            todo.extend((f"{where}[{index}]", child, depth + 1) for index, child in enumerate(list.__iter__(item)))
         else:
             problem = _problem(item)
             if problem:

@@ -80,6 +80,10 @@ MAX_POOL_WEIGHT = 1_000_000
 MAX_POOL_URI = 8192
 MAX_NAMES_PER_PAGE = 1_000
 """How many pools, flavors, catalogue entries or subscriptions a listing takes at most."""
+MAX_POOLS_PER_FLAVOR = 10_000
+"""How many pools one call names."""
+MAX_METADATA_KEYS = 64 * 1024
+"""How many keys of metadata one call changes or removes."""
 MAX_OPTIONS_BYTES = 16 * 1024
 """Of a pool or a subscription, as JSON."""
 MAX_SUBSCRIBER = 2048

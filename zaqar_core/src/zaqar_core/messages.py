@@ -43,11 +43,7 @@ class Messages:
         """
         key = self._context.key(queue, project)
         client = self._context.client_or(client_id)
-        batch = validation.batch(messages)
-        if not 1 <= len(batch) <= self._context.limits.max_messages_per_post:
-            most = self._context.limits.max_messages_per_post
-            remedy = "split it" if batch else "pass at least one"
-            raise BatchTooLarge(f"a post of {len(batch)} messages; 1 to {most} are allowed: {remedy}")
+        batch = validation.batch(messages, self._context.limits.max_messages_per_post)
         metadata = self._context.metadata_of(key)
         encoded = self._encode_all(batch, metadata or {})
         self._check_size(encoded, metadata or {})

@@ -111,7 +111,7 @@ class Pools:
         """
         pools = self._documents
         name = validation.pool_name(name)
-        flavor = flavor and validation.flavor_name(flavor)
+        flavor = validation.flavor_or_none(flavor)
         given = _State(
             uri=validation.pool_uri(uri),
             weight=validation.weight(weight),
@@ -167,7 +167,7 @@ class Pools:
             record, state = self._existing(name)
             if state.deleting:
                 raise _going(name)
-            wanted = state.flavor if flavor is None else flavor and validation.flavor_name(flavor)
+            wanted = state.flavor if flavor is None else validation.flavor_or_none(flavor)
             changed = replace(state, **given)
             if given.keys() & {"uri", "options"}:
                 changed = self._inspected(changed)

@@ -16,8 +16,7 @@ from zaqar_core.claims import Claims
 from zaqar_core.codecs import Codec, Codecs
 from zaqar_core.context import Context
 from zaqar_core.contract import Driver, new_id
-from zaqar_core.encoding import shown
-from zaqar_core.errors import InvalidInput, InvalidOption, StorageError, Unsupported
+from zaqar_core.errors import InvalidOption, InvalidUri, StorageError, Unsupported
 from zaqar_core.flavors import Flavors
 from zaqar_core.handle import Queue
 from zaqar_core.kit.deadline import time_limit
@@ -70,12 +69,13 @@ def connect(
     connect_timeout = validation.duration(connect_timeout, "connect_timeout", 0.001, _LONGEST_TIMEOUT)
     timeout = validation.duration(timeout, "timeout", 0.001, _LONGEST_TIMEOUT)
     metadata_ttl = validation.duration(metadata_ttl, "metadata_ttl", 0.0, _LONGEST_TIMEOUT)
-    if limits is not None and not isinstance(limits, Limits):
-        raise InvalidInput(f"limits is {shown(limits)}; pass zaqar_core.Limits(...) or None")
+    limits = validation.limits(limits)
+    if control is not None and not isinstance(control, str):
+        raise InvalidUri(f"control is a {type(control).__name__}; pass a URI, or None for the same backend")
     observers.load()
     chain = Codecs(codecs)
     data_uri = Uri.parse(uri, options)
-    control_uri = data_uri if control is None or control == uri else Uri.parse(control)
+    control_uri = data_uri if control is None or str.__eq__(control, uri) is True else Uri.parse(control)
 
     with time_limit(connect_timeout):
         data, control_driver = _open_both(data_uri, control_uri, options, connect_timeout, timeout)
@@ -86,7 +86,7 @@ def connect(
             schemes=(data_uri.scheme, control_uri.scheme),
             project=project,
             client_id=client_id,
-            limits=limits or Limits(),
+            limits=limits,
             codecs=chain,
             metadata_ttl=metadata_ttl,
             connect_timeout=connect_timeout,

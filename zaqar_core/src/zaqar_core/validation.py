@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from zaqar_core import limits as bounds
@@ -12,6 +14,7 @@ from zaqar_core import settings
 from zaqar_core.contract import NO_HEADERS
 from zaqar_core.encoding import encode, has_surrogate, shown
 from zaqar_core.errors import (
+    BatchTooLarge,
     InvalidClientId,
     InvalidDedupId,
     InvalidDuration,
@@ -31,6 +34,7 @@ from zaqar_core.limits import Limits
 from zaqar_core.uri import Uri
 
 SUBSCRIPTION_TTL = (bounds.MIN_DURATION, bounds.MAX_SUBSCRIPTION_TTL)
+_LONGEST_LIMIT = 1e9
 _SUBSCRIBER = re.compile(r"[a-z][a-z0-9+.-]*:[^\s\x00-\x1f\x7f]+\Z")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -73,11 +77,12 @@ def duration(value: object, what: str, minimum: float, maximum: float, default: 
         return float(min(default, maximum))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidDuration(f"{what} is {shown(value)}; it is a finite number of seconds: pass an int or a float")
-    if not minimum <= value <= maximum:  # nor is NaN
+    number = float.__float__(value) if isinstance(value, float) else int.__int__(value)
+    if not minimum <= number <= maximum:  # nor is NaN
         raise InvalidDuration(
             f"{what} is {shown(value)} s; it must lie between {minimum:.10g} and {maximum:.10g} s: change it"
         )
-    return float(value)
+    return float(number)
 
 
 def flag(value: object, what: str) -> bool:
@@ -91,9 +96,10 @@ def limit(value: object, maximum: int, default: int | None = None) -> int:
     """A whole number from 1 to ``maximum``. None: the ``default``, or the maximum if that is less."""
     if value is None and default is not None:
         return min(default, maximum)
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+    number = _whole(value)
+    if number is None or not 1 <= number <= maximum:
         raise InvalidLimit(f"limit is {shown(value)}; it is a whole number from 1 to {maximum}: change it")
-    return int(value)
+    return number
 
 
 def marker(value: object) -> str | None:
@@ -116,22 +122,23 @@ def identifiers(values: object, what: str, maximum: int) -> list[str]:
     """A collection of strings, at most ``maximum``."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InvalidId(f"{what}s is {shown(values)}; pass a list of ids")
-    found = [identifier(value, what) for value in values]
+    found = items(values, f"{what}s", maximum, InvalidId)
     if len(found) > maximum:
-        raise InvalidInput(f"{len(found)} {what}s in one call; at most {maximum} are allowed: split them")
-    return found
+        raise InvalidInput(f"{_number(values, maximum)} {what}s in one call; at most {maximum} are allowed: split them")
+    return [identifier(value, what) for value in found]
 
 
 def headers(value: object) -> Mapping[str, str]:
     """Strings to strings, at most 4 KiB as JSON."""
-    if value == {}:
+    if type(value) is dict and not value:
         return NO_HEADERS
     if not isinstance(value, Mapping):
         raise InvalidHeaders(f"headers is {shown(value)}; pass a dict of strings to strings")
-    for name, text in value.items():
+    plain = {}
+    for name, text in _mapping(value, "headers", bounds.MAX_HEADERS_BYTES, InvalidHeaders).items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise InvalidHeaders(f"headers: {shown(name)} has the value {shown(text)}; both are strings: convert them")
-    plain = {_plain(name): _plain(text) for name, text in value.items()}
+        plain[_plain(name)] = _plain(text)
     size = len(encode(plain, "headers", InvalidHeaders))
     if size > bounds.MAX_HEADERS_BYTES:
         raise InvalidHeaders(
@@ -145,9 +152,7 @@ def metadata(value: object, queue: str, limits: Limits, *, stored: Collection[st
 
     ``stored``: keys that the datastore has already, and which may therefore be unknown here.
     """
-    if not isinstance(value, Mapping):
-        raise InvalidMetadata(f"metadata is {shown(value)}; pass a dict")
-    plain = dict(value)
+    plain = _mapping(value, "metadata", limits.max_metadata_bytes, InvalidMetadata)
     data = encode(plain, "metadata", InvalidMetadata)
     if len(data) > limits.max_metadata_bytes:
         raise InvalidMetadata(
@@ -165,12 +170,10 @@ def metadata(value: object, queue: str, limits: Limits, *, stored: Collection[st
 
 def metadata_changes(changes: object, remove: object) -> tuple[dict[str, Any], set[str]]:
     """What to set and what to remove; a key cannot be in both. The result is checked by ``metadata``."""
-    if not isinstance(changes, Mapping):
-        raise InvalidMetadata(f"changes is {shown(changes)}; pass a dict")
+    wanted, unwanted = _mapping(changes, "changes", bounds.MAX_METADATA_KEYS, InvalidMetadata), set[str]()
     if isinstance(remove, str) or not isinstance(remove, Iterable):
         raise InvalidMetadata(f"remove is {shown(remove)}; pass a list of keys")
-    wanted, unwanted = dict(changes), set[str]()
-    for key in remove:
+    for key in items(remove, "remove", bounds.MAX_METADATA_KEYS, InvalidMetadata):
         if not isinstance(key, str):
             raise InvalidMetadata(f"remove contains {shown(key)}; keys are strings: pass the key's name")
         if key in wanted:
@@ -188,12 +191,36 @@ def pool_names(values: object) -> tuple[str, ...]:
     """A collection of pools' names, each once."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InvalidPool(f"pools is {shown(values)}; pass a list of names")
-    return tuple(dict.fromkeys(map(pool_name, values)))
+    found = items(values, "pools", bounds.MAX_POOLS_PER_FLAVOR, InvalidPool)
+    if len(found) > bounds.MAX_POOLS_PER_FLAVOR:
+        most = bounds.MAX_POOLS_PER_FLAVOR
+        raise InvalidPool(f"{_number(values, most)} pools in one call; at most {most} are allowed: leave some out")
+    return tuple(dict.fromkeys(map(pool_name, found)))
 
 
 def flavor_name(value: object) -> str:
     """As a queue's name."""
     return _name(value, "flavor name")
+
+
+def flavor_or_none(value: object) -> str:
+    """A flavor's name, or "" for none."""
+    return "" if isinstance(value, str) and not _plain(value) else flavor_name(value)
+
+
+def limits(value: object) -> Limits:
+    """Limits that a ``Storage`` can keep: whole numbers from 1, and durations."""
+    if value is None:
+        return Limits()
+    if not isinstance(value, Limits):
+        raise InvalidInput(f"limits is {shown(value)}; pass zaqar_core.Limits(...) or None")
+    for bound in fields(Limits):
+        number = getattr(value, bound.name)
+        if isinstance(bound.default, float):
+            duration(number, f"limits.{bound.name}", 0.0, _LONGEST_LIMIT)
+        elif (whole := _whole(number)) is None or whole < 1:
+            raise InvalidInput(f"limits.{bound.name} is {shown(number)}; it is a whole number from 1: change it")
+    return value
 
 
 def pool_uri(value: str) -> str:
@@ -208,60 +235,72 @@ def pool_uri(value: str) -> str:
 
 def weight(value: object) -> int:
     """A whole number from 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= bounds.MAX_POOL_WEIGHT:
+    number = _whole(value)
+    if number is None or not 0 <= number <= bounds.MAX_POOL_WEIGHT:
         raise InvalidPool(
             f"weight is {shown(value)}; it is a whole number from 0 to {bounds.MAX_POOL_WEIGHT}: change it"
         )
-    return int(value)
+    return number
 
 
 def pool_options(value: object) -> dict[str, Any]:
     """Options as ``connect`` takes them: strings to scalars. Their values are never shown."""
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise InvalidPool(f"options is a {type(value).__name__}; pass a dict of names to values")
-    for name, option in value.items():
+    options = _options(value, InvalidPool)
+    for name, option in options.items():
         if not isinstance(option, str | int | float):
-            raise InvalidPool(f"option {name!r} is a {type(option).__name__}; pass a string, number or bool")
-    return _options(value, InvalidPool)
+            raise InvalidPool(f"option {shown(name)} is a {type(option).__name__}; pass a string, number or bool")
+    return options
 
 
 def subscriber(value: object) -> str:
     """A URI of 1 to 2048 characters; it is never shown, since it may hold a secret."""
-    if not isinstance(value, str) or not _SUBSCRIBER.match(value) or has_surrogate(value):
+    plain = _plain(value) if isinstance(value, str) else ""
+    if not _SUBSCRIBER.match(plain) or has_surrogate(plain):
         raise InvalidSubscription(
             "subscriber is no URI; write a scheme and an address without spaces: https://..., mailto:..."
         )
-    if len(value) > bounds.MAX_SUBSCRIBER:
+    if len(plain) > bounds.MAX_SUBSCRIBER:
         raise InvalidSubscription(
-            f"subscriber has {len(value)} characters; at most {bounds.MAX_SUBSCRIBER} are allowed: shorten it"
+            f"subscriber has {len(plain)} characters; at most {bounds.MAX_SUBSCRIBER} are allowed: shorten it"
         )
-    return _plain(value)
+    return plain
 
 
 def subscription_options(value: object) -> dict[str, Any]:
     """A JSON object."""
-    if not isinstance(value, Mapping):
-        raise InvalidSubscription(f"options is a {type(value).__name__}; pass a dict")
     return _options(value, InvalidSubscription)
 
 
 def name_marker(value: object) -> str:
     """The marker of a listing by name: the last name shown; "" for the start."""
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not _plain(value)):
         return ""
     try:
         return queue_name(value)
     except InvalidQueueName as error:
-        raise InvalidMarker(f"{error}; pass the text that a page gave as its marker, or None") from error
+        text = str(error).replace("queue name", "marker", 1)
+        raise InvalidMarker(f"{text}; pass the text that a page gave as its marker, or None") from error
 
 
 def digest_marker(value: object, length: int) -> str:
     """The marker of a listing by digest; "" for the start."""
-    if value is None or value == "":
+    plain = "" if value is None else _plain(value) if isinstance(value, str) else None
+    if plain == "":
         return ""
-    if not isinstance(value, str) or len(value) != length or not _DIGEST.match(value):
-        raise InvalidMarker(f"marker {shown(value)} is none that a page gave; pass back a page's marker, or None")
-    return _plain(value)
+    if plain is None or len(plain) != length or not _DIGEST.match(plain):
+        raise InvalidMarker(f"marker is {shown(value)}, which no page gave; pass back a page's marker, or None")
+    return plain
+
+
+def items(values: Iterable[object], what: str, maximum: int, error: type[InvalidInput]) -> list[Any]:
+    """A collection's items, but at most one more than ``maximum``: it may never end."""
+    try:
+        return list(islice(iter(values), maximum + 1))
+    except Exception as failure:
+        raise error(
+            f"{what} cannot be read: iterating over the {type(values).__name__} raised {type(failure).__name__}; pass "
+            "a list"
+        ) from failure
 
 
 def _name(value: object, what: str) -> str:
@@ -271,11 +310,15 @@ def _name(value: object, what: str) -> str:
         raise InvalidPool(str(error).replace("queue name", what, 1)) from None
 
 
-def _options(value: Mapping[str, Any], error: type[InvalidInput]) -> dict[str, Any]:
-    size = len(encode(dict(value), "options", error))
+def _options(value: object, error: type[InvalidInput]) -> dict[str, Any]:
+    """Strings to JSON values. Their values are never shown, as they may be secrets."""
+    if not isinstance(value, Mapping):
+        raise error(f"options is a {type(value).__name__}; pass a dict of names to values")
+    options = _mapping(value, "options", bounds.MAX_OPTIONS_BYTES, error)
+    size = len(encode(options, "options", error))
     if size > bounds.MAX_OPTIONS_BYTES:
         raise error(f"options have {size} bytes as JSON; at most {bounds.MAX_OPTIONS_BYTES} are allowed: shorten them")
-    return dict(value)
+    return options
 
 
 def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits) -> None:
@@ -313,22 +356,54 @@ def _unknown_name(key: str) -> InvalidMetadata:
     )
 
 
-def batch(messages: object) -> Sequence[Any]:
-    """The messages of a post, as a list."""
+def batch(messages: object, maximum: int) -> Sequence[Any]:
+    """The messages of a post, 1 to ``maximum``, as a list."""
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
         raise InvalidInput(f"messages is a {type(messages).__name__}; pass a list of NewMessage")
-    return list(messages)
+    found = items(messages, "messages", maximum, InvalidInput)
+    if not 1 <= len(found) <= maximum:
+        remedy = "split it" if found else "pass at least one"
+        count = _number(messages, maximum) if found else 0
+        raise BatchTooLarge(f"a post of {count} messages; 1 to {maximum} are allowed: {remedy}")
+    return found
+
+
+def _number(values: object, maximum: int) -> str:
+    """How many they are, where they are more than ``maximum``; what is no list is not read to its end."""
+    exact = len(values) if type(values) is list or type(values) is tuple else None
+    return f"more than {maximum}" if exact is None else str(exact)
+
+
+def _mapping(value: object, what: str, maximum: int, error: type[InvalidInput]) -> dict[Any, Any]:
+    """A dict with the mapping's items, of which there are at most ``maximum``."""
+    if not isinstance(value, Mapping):
+        raise error(f"{what} is {shown(value)}; pass a dict")
+    try:
+        found = {key: value[key] for key in islice(iter(value), maximum + 1)}
+    except Exception as failure:
+        raise error(
+            f"{what} cannot be read: reading the {type(value).__name__} raised {type(failure).__name__}; pass a dict"
+        ) from failure
+    if len(found) > maximum:
+        raise error(f"{what} has more than {maximum} keys, and at most {maximum} bytes as JSON are allowed: shorten it")
+    return found
+
+
+def _whole(value: object) -> int | None:
+    """A whole number as an int itself; None for what is none, such as True."""
+    return None if isinstance(value, bool) or not isinstance(value, int) else int.__int__(value)
 
 
 def _text(value: object, what: str, shortest: int, longest: int, error: type[InvalidInput]) -> str:
     if not isinstance(value, str):
         raise error(f"{what} is {shown(value)}, of type {type(value).__name__}; pass a string")
-    if not shortest <= len(value) <= longest:
-        remedy = "shorten it" if value else "name one"
-        raise error(f"{what} {shown(value)} has {len(value)} characters; {shortest} to {longest} are allowed: {remedy}")
-    if "\0" in value or has_surrogate(value):
-        raise error(f"{what} {shown(value)} contains U+0000 or a lone surrogate; remove it")
-    return _plain(value)
+    text = _plain(value)
+    if not shortest <= len(text) <= longest:
+        remedy = "shorten it" if text else "name one"
+        raise error(f"{what} {shown(text)} has {len(text)} characters; {shortest} to {longest} are allowed: {remedy}")
+    if "\0" in text or has_surrogate(text):
+        raise error(f"{what} {shown(text)} contains U+0000 or a lone surrogate; remove it")
+    return text
 
 
 def _plain(value: str) -> str:

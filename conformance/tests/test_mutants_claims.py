@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zaqar_conformance.mutants.trial import Trial
 
-THEMES = ("claims", "tries")
+THEMES = ("claims", "last_tries")
 
 
 def test_is_caught(trial: Trial) -> None:

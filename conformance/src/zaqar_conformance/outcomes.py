@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dis
+import linecache
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from types import FrameType
+from types import FrameType, TracebackType
 
 from zaqar_conformance.check import NotRun, Undecided, Violation
 from zaqar_conformance.history import Operation
 from zaqar_core.contract import ClaimController, Driver, MessageController, RecordStore
 from zaqar_core.errors import ZaqarError
+from zaqar_core.models import Claim, Message, Page, QueueStats
 
 
 class Outcome(StrEnum):
@@ -77,7 +80,8 @@ class WorkerFailed(Exception):
 def judge(error: BaseException, suite: str = "") -> Judgement:
     """Judge the error that ended a check. ``suite``: the module of the check's function, if it is not of this package.
 
-    An error raised by the suite's own code is the suite's; whatever else leaves a driver or the core is the driver's.
+    Whatever leaves a driver or the core is the driver's. So is what breaks the suite's code on a value that it has:
+    the check is right for right answers, which the reference driver shows. What the suite raises is the suite's own.
     """
     if isinstance(error, Violation):
         return Judgement(Outcome.FAILED, error.seen, error.requirement, error.history, offending=error.offending)
@@ -92,8 +96,13 @@ def judge(error: BaseException, suite: str = "") -> Judgement:
     if isinstance(error, NotImplementedError):
         method = _method(error)
         return Judgement(Outcome.NOT_IMPLEMENTED, f"{method} is not implemented", method=method, details=details)
-    if not isinstance(error, ZaqarError) and _raised_by_suite(error, suite):
-        return Judgement(Outcome.ERROR, f"the check itself broke: {message}", details=details)
+    if not isinstance(error, ZaqarError):
+        places = _places(error)
+        if not places or _is_of_suite(places[-1], suite):
+            if places and type(error) in _MISREADINGS and not _raises(places[-1]):
+                seen = f"the check cannot read this answer: {message}\n{_values(places)}"
+                return Judgement(Outcome.FAILED, seen, details=details)
+            return Judgement(Outcome.ERROR, f"the check itself broke: {message}", details=details)
     foreign = not isinstance(error, ZaqarError)
     return Judgement(Outcome.FAILED, f"unexpected {message}", details=details, foreign=foreign)
 
@@ -104,12 +113,44 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
     return reversed(frames)
 
 
-def _raised_by_suite(error: BaseException, suite: str) -> bool:
-    for frame in _frames(error):
-        module = str(frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] not in sys.stdlib_module_names:
-            return is_suite(module) or module == suite
-    return True
+_MISREADINGS = (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError)
+"""What Python raises where a value is not what the code takes it for: too short, unknown, of another type."""
+_ANSWERS = (type(None), str, int, float, list, tuple, dict, set, Message, Claim, Page, QueueStats)
+
+
+def _places(error: BaseException) -> list[TracebackType]:
+    """Where the error passed, outermost first, without the standard library."""
+    places: list[TracebackType] = []
+    place = error.__traceback__
+    while place is not None:
+        if _module(place).partition(".")[0] not in sys.stdlib_module_names:
+            places.append(place)
+        place = place.tb_next
+    return places
+
+
+def _module(place: TracebackType) -> str:
+    return str(place.tb_frame.f_globals.get("__name__", ""))
+
+
+def _is_of_suite(place: TracebackType, suite: str) -> bool:
+    return is_suite(_module(place)) or _module(place) == suite
+
+
+def _raises(place: TracebackType) -> bool:
+    """Whether a ``raise`` or an ``assert`` stands there."""
+    return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
+def _values(places: Sequence[TracebackType]) -> str:
+    """The line of code that broke, and the values that it had: the answer is among them."""
+    own = places[-1].tb_frame
+    line = linecache.getline(own.f_code.co_filename, places[-1].tb_lineno).strip()
+    values: dict[str, object] = {}
+    for place in places[-2:] if own.f_code.co_name.startswith("<") else places[-1:]:  # a comprehension has few
+        values |= place.tb_frame.f_locals
+    shown = [f"{name} = {repr(value)[:500]}" for name, value in values.items() if isinstance(value, _ANSWERS)]
+    return "\n".join([f"in {line}", *shown])
 
 
 def is_suite(module: str) -> bool:

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Sequence
 from typing import Any
 
-from zaqar_conformance.check import ensure_equal
+from zaqar_conformance.check import ensure, ensure_equal
 from zaqar_conformance.history import History
 from zaqar_core import NewMessage, Storage
 from zaqar_core.limits import DEFAULT_MESSAGE_TTL
@@ -106,6 +106,7 @@ class Recorder:
         with self.history.call(self.name, "claims.create", queue, ttl=ttl, grace=grace, limit=limit) as call:
             claim = self.storage.claims.create(queue, ttl=ttl, grace=grace, limit=limit)
             call.result = {"id": claim.id, "messages": _ids(claim.messages)}
+        ensure_whole(claim)
         return claim
 
     def update(self, queue: str, claim_id: str, *, ttl: float, grace: float = 0.0) -> None:
@@ -134,6 +135,16 @@ class Recorder:
             names = [entry.name for entry in page.items]
             call.result = {"names": names, "marker": page.marker, "more": page.more}
         return page
+
+
+def ensure_whole(claim: Claim) -> None:
+    """A claim has an id exactly if it has taken messages."""
+    ensure(
+        (claim.id is None) == (not claim.messages),
+        "CLM-002",
+        f"claims.create gave the id {claim.id!r} and {len(claim.messages)} messages: expected an id if it took any, "
+        "None if not",
+    )
 
 
 def _ids(messages: Sequence[Message]) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from zaqar_conformance.check import Undecided, Violation, ensure, ensure_equal
 from zaqar_conformance.env import Env
+from zaqar_conformance.recorder import ensure_whole
 from zaqar_core import Capability, Message, NewMessage, Page, Storage
 
 LONG = 600.0
@@ -62,6 +63,7 @@ def take(env: Env, queue: str, count: int, *, ttl: float = LONG, grace: float = 
     if not env.declares(Capability.CONSISTENT_READS):
         env.see(lambda: _shown(env, queue, count), lambda seen: seen >= count, "CLM-001", f"{count} messages to claim")
     claim = env.storage.claims.create(queue, ttl=ttl, grace=grace, limit=count)
+    ensure_whole(claim)
     ensure(
         claim.id is not None and len(claim.messages) == count,
         "CLM-001",

@@ -180,6 +180,28 @@ class AnEmptyPageSkipsWhatComes(Listing):
         return page if page.items else page._replace(marker=f"{self._state.now() + 60_000}-0")
 
 
+@mutant("LST-006")
+class HiddenMessagesMoveMarkers(Listing):
+    """The marker is that of the last message looked at, shown or not: a delayed one lies in the future."""
+
+    def page(self, queue: QueueKey, asked: Asked) -> StoredPage:
+        page = self.right(queue, asked)
+        looked_at = self.right(queue, asked._replace(exclude_client=None, limit=asked.limit + 1000))
+        return page if page.more else page._replace(marker=looked_at.marker)
+
+
+@mutant("LST-005")
+class APageLooksAtAThousand(Listing):
+    """A page looks at 1 000 messages, whoever posted them, and says that there is more if others are behind."""
+
+    def page(self, queue: QueueKey, asked: Asked) -> StoredPage:
+        looked_at = self.right(queue, asked._replace(exclude_client=None, limit=1000))
+        shown = [message for message in looked_at.items if message.client_id != asked.exclude_client]
+        if len(shown) > asked.limit or not looked_at.more:
+            return self.right(queue, asked)
+        return StoredPage(shown, looked_at.marker, more=True)
+
+
 @mutant("LST-007")
 class AMarkerIsAMessage(Listing):
     """The marker is the last message's id; once that is gone, or not active, the listing starts again."""

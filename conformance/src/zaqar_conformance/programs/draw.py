@@ -46,7 +46,8 @@ def on_messages(declared: frozenset[Capability], *, timed: bool) -> st.SearchStr
             st.builds(steps.Held, _CLIENT, queue, what, _NUMBER, soon, st.just(()) | _NUMBERS, delay),
         ]
     seldom: list[st.SearchStrategy[steps.Step]] = [
-        st.builds(steps.Empty, _CLIENT, queue, st.sampled_from(["gc", "configure", "purge", "delete"]))
+        st.builds(steps.Empty, _CLIENT, queue, st.sampled_from(["gc", "purge", "delete"]), st.just(0)),
+        st.builds(steps.Empty, _CLIENT, queue, st.just("configure"), st.integers(1, 3)),
     ]
     if timed:
         seldom.append(st.builds(steps.Sleep, st.just(1)))

@@ -33,6 +33,13 @@ class Sofar:
     posted: int = 0
     pages: list[List] = field(default_factory=list)
     _available: set[int] = field(default_factory=set)
+    _expiring: set[int] = field(default_factory=set)
+
+    def life(self, steps: int | None, grace: int = 0) -> str:
+        """A duration after which, and ``grace`` steps more, messages may expire."""
+        if steps is not None:
+            self._expiring.add(self.now + steps + grace)
+        return self.lasting(steps)
 
     def lasting(self, steps: int | None) -> str:
         """A duration that ends in the middle of a step, long after every operation of the step has been done."""
@@ -42,12 +49,12 @@ class Sofar:
         return f"{steps + 0.5} * STEP"
 
     def delay(self, steps: int | None) -> str:
-        """A delay, prolonged where something else becomes available in that step: which comes first is a matter of
-        milliseconds, of which the model knows nothing.
+        """A delay, prolonged where something else becomes available or may expire in that step: which comes first is a
+        matter of milliseconds, of which the model knows nothing.
         """
         if steps is None:
             return "0"
-        while self.now + steps in self._available:
+        while self.now + steps in self._available | self._expiring:
             steps += 1
         self._available.add(self.now + steps)
         return self.lasting(steps)
@@ -100,7 +107,7 @@ class Post(Step):
 
     def source(self, sofar: Sofar) -> Source:
         delay = sofar.delay(self.delay)
-        ttl = LONG if delay != "0" else sofar.lasting(self.ttl)
+        ttl = LONG if delay != "0" else sofar.life(self.ttl)
         options = f", ttl={ttl}" + (f", delay={delay}" if delay != "0" else "")
         dedup = f", dedup_id={self.dedup!r}" if self.dedup else ""
         first = sofar.posted
@@ -204,7 +211,7 @@ class Claim(Step):
     grace: int
 
     def source(self, sofar: Sofar) -> Source:
-        ttl = sofar.lasting(self.ttl)
+        ttl = sofar.life(self.ttl, self.grace)
         claim = f"{self.client}.claims.create({self.queue}, ttl={ttl}, grace={self.grace} * STEP, limit={self.limit})"
         return Source(f"claims.append({claim})", f"(claims[-1].id is None, {_BODIES.format('claims[-1].messages')})")
 
@@ -228,7 +235,7 @@ class Held(Step):
         if self.what == "get":
             return Source(f"c = {self.client}.claims.get({self.queue}, {claim})", _BODIES.format("c.messages"))
         if self.what == "update":
-            ttl = sofar.lasting(self.ttl)
+            ttl = sofar.life(self.ttl)
             return Source(f"{self.client}.claims.update({self.queue}, {claim}, ttl={ttl}, grace=0)")
         messages = sofar.some_of("ids", self.messages)
         options = f", message_ids={messages}" if messages else ""
@@ -239,11 +246,12 @@ class Held(Step):
 
 @dataclass(frozen=True)
 class Empty(Step):
-    """Purge, delete or configure a queue, or collect garbage."""
+    """Purge, delete or configure a queue, or collect garbage. ``tries``: of its messages, where it is configured."""
 
     client: str
     queue: str
     what: str
+    tries: int
 
     def source(self, sofar: Sofar) -> Source:
         match self.what:
@@ -253,7 +261,8 @@ class Empty(Step):
                 return Source(f"{self.client}.messages.purge({self.queue})")
             case "delete":
                 return Source(f"{self.client}.queues.delete({self.queue})")
-        dead_letters = f'{{"_max_claim_count": 1, "_dead_letter_queue": {"y" if self.queue == "x" else "x"}}}'
+        other = "y" if self.queue == "x" else "x"
+        dead_letters = f'{{"_max_claim_count": {self.tries}, "_dead_letter_queue": {other}}}'
         return Source(f"{self.client}.queues.set_metadata({self.queue}, {dead_letters})")
 
 

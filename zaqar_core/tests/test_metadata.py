@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from zaqar_conformance.bytecodes import interrupt
 from zaqar_core.contract import QueueKey
 from zaqar_core.errors import StorageUnavailable
 from zaqar_core.metadata import MetadataCache
@@ -148,18 +147,37 @@ def test_the_cache_does_not_grow_without_end(clock: Clock, monkeypatch: pytest.M
     assert queues.reads == [*keys, *keys[2::-1]]
 
 
-def test_a_forked_child_does_not_wait_for_a_lock_that_another_thread_held() -> None:
-    program = (
-        "import os, signal\n"
-        "from zaqar_core.contract import QueueKey\n"
-        "from zaqar_core.metadata import MetadataCache\n"
-        "cache = MetadataCache(None, 0)\n"
-        "with cache._lock:\n"
-        "    child = os.fork()\n"
-        "    if not child:\n"
-        "        signal.alarm(10)\n"
-        "        cache.forget(QueueKey('', 'q'))\n"
-        "        os._exit(0)\n"
-        "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
-    )
-    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+def test_queues_that_share_a_generation_forget_together_and_read_again(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zaqar_core.metadata._GENERATIONS", 1)
+    queues = Queues()
+    cache = MetadataCache(queues, 5)
+    cache.get(ORDERS)
+    cache.forget(ORDERS._replace(name="another"))
+    assert cache.get(ORDERS) == {"_max_claim_count": 1}
+    assert queues.reads == [ORDERS, ORDERS]
+
+
+def test_an_exception_at_any_bytecode_of_a_change_leaves_nothing_to_repair(clock: Clock) -> None:
+    at, interrupted = 0, True
+    while interrupted:
+        at += 1
+        queues = Queues()
+        cache = MetadataCache(queues, 5)
+        cache.get(ORDERS)
+
+        def change(cache: MetadataCache = cache, queues: Queues = queues) -> None:
+            try:
+                queues.there[ORDERS] = {"_max_claim_count": 2}
+            finally:
+                cache.forget(ORDERS)
+            cache.get(ORDERS)
+
+        interrupted = interrupt(change, at)
+        clock.now += 5
+        assert cache.get(ORDERS) == queues.there[ORDERS]
+        queues.there[ORDERS] = {"_max_claim_count": 3}
+        cache.forget(ORDERS)
+        assert cache.get(ORDERS) == {"_max_claim_count": 3}
+    assert at > 50

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,18 +10,19 @@ from zaqar_core import validation
 from zaqar_core.body import Undecodable
 from zaqar_core.capabilities import Capability
 from zaqar_core.codecs import Codecs
-from zaqar_core.contract import Driver, QueueKey, StoredMessage
+from zaqar_core.contract import Driver, EncodedMessage, MessageController, QueueKey, StoredMessage
 from zaqar_core.documents import Documents
 from zaqar_core.errors import StorageClosed, Unsupported
 from zaqar_core.limits import Limits
 from zaqar_core.metadata import MetadataCache
 from zaqar_core.models import Message
+from zaqar_core.posted import PostedQueues
 from zaqar_core.records import QueueRecords
 
 
 @dataclass(slots=True)
 class Context:
-    """``queues`` and ``metadata`` are None where no control plane was given."""
+    """``queues``, ``metadata`` and ``posted`` are None where no control plane was given."""
 
     data: Driver
     control: Driver
@@ -30,6 +31,7 @@ class Context:
     codecs: Codecs
     queues: QueueRecords | None
     metadata: MetadataCache | None
+    posted: PostedQueues | None
     scheme: str
     control_scheme: str
     project: str
@@ -74,11 +76,23 @@ class Context:
 
     def register(self, queue: QueueKey) -> None:
         """Register a queue of which ``metadata_of`` says None; one that is there meanwhile stays as it is."""
-        if self.queues is not None and self.metadata is not None:
-            try:
-                self.queues.create(queue, b"{}")
-            finally:
-                self.metadata.forget(queue)
+        if self.posted is not None:
+            self.posted.register(queue)
+
+    def post(
+        self, driver: MessageController, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str
+    ) -> list[str]:
+        """Store messages in a queue that was registered by what ``metadata_of`` said, and remember to look again."""
+        try:
+            return driver.post(queue, messages, client_id=client_id)
+        finally:
+            if self.posted is not None:
+                self.posted.note(queue)
+
+    def look_again(self) -> None:
+        """Call at the beginning of each operation: register queues that another client has deleted meanwhile."""
+        if self.posted is not None and not self.closed:
+            self.posted.look_again(self.timeout)
 
     def message(self, stored: StoredMessage) -> Message:
         """The application's view of a stored message: one whose body cannot be decoded is a message too."""

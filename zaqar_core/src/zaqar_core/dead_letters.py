@@ -103,7 +103,7 @@ class DeadLetters:
             )
             for message in run
         ]
-        copies = self._messages.post(to.key, letters, client_id=run[0].client_id)
+        copies = self._context.post(self._messages, to.key, letters, client_id=run[0].client_id)
         try:
             refused = self._messages.delete(queue, [message.id for message in run], claim_ids=[claim_id])
         except OutcomeUnknown:

@@ -49,7 +49,7 @@ class Messages:
         self._check_size(encoded, metadata or {})
         if metadata is None:
             self._context.register(key)
-        return self._driver.post(key, encoded, client_id=client)
+        return self._context.post(self._driver, key, encoded, client_id=client)
 
     @observed("messages.get", count=lambda _: 1)
     def get(self, queue: str, message_id: str, *, project: str | None = None) -> Message:

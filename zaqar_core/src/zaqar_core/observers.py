@@ -164,6 +164,7 @@ def observed(
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
             context = self._context
             with time_limit(context.timeout):
+                context.look_again()
                 if not (_process.installed or _process.registered) or _is_inside():
                     return method(self, *args, **kwargs)
                 project = _project(context, kwargs.get("project")) if has_project else None

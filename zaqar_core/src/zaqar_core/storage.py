@@ -25,6 +25,7 @@ from zaqar_core.messages import Messages
 from zaqar_core.metadata import MetadataCache
 from zaqar_core.observers import observed
 from zaqar_core.pools import Pools
+from zaqar_core.posted import PostedQueues
 from zaqar_core.queues import Queues
 from zaqar_core.records import QueueRecords
 from zaqar_core.registry import load_driver
@@ -164,6 +165,7 @@ class Storage:
         self.driver = driver
         self.control = control
         records = QueueRecords(control.records) if control.records is not None else None
+        metadata = MetadataCache(records, metadata_ttl) if records is not None else None
         self._context = Context(
             data=driver,
             control=control,
@@ -171,7 +173,8 @@ class Storage:
             limits=limits.narrowed_by(driver.limits),
             codecs=codecs,
             queues=records,
-            metadata=MetadataCache(records, metadata_ttl) if records is not None else None,
+            metadata=metadata,
+            posted=PostedQueues(metadata, records, driver.messages) if records is not None and metadata else None,
             scheme=schemes[0],
             control_scheme=schemes[1],
             project=project,
@@ -242,11 +245,18 @@ class Storage:
         return sum(driver.gc() for driver in self._drivers)
 
     def close(self) -> None:
-        """Let go of all connections. Every later call raises ``StorageClosed``; closing twice is closing once."""
-        self._context.closed = True
+        """Let go of all connections. Every later call raises ``StorageClosed``; closing twice is closing once.
+
+        Before that, queues that were posted to in the last ``metadata_ttl`` seconds and that another client has deleted
+        meanwhile are registered again, if they have messages.
+        """
+        context = self._context
         with ExitStack() as each:  # also when closing the other fails
             for driver in self._drivers:
                 each.callback(driver.close)
+            if context.posted is not None and not context.closed:
+                context.posted.look_at_all(context.timeout)
+            context.closed = True
 
     @property
     def _drivers(self) -> tuple[Driver, ...]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from zaqar_core.uri import Uri
-from zaqar_sqlite import clock
+from zaqar_sqlite.clock import Clock
 from zaqar_sqlite.driver import SqliteDriver
 
 
@@ -43,7 +43,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the host's clock, as this package reads it, to so many seconds; it stands at 1 000 000 to begin with."""
 
     def set_to(seconds: float) -> None:
-        monkeypatch.setattr(clock, "wall_ms", lambda: round(seconds * 1000))
+        monkeypatch.setattr(Clock, "now_ms", lambda _: round(seconds * 1000))
 
     set_to(1_000_000)
     return set_to

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from zaqar_core.contract import EncodedMessage, QueueKey, Space
 from zaqar_core.errors import StorageUnavailable
 from zaqar_core.uri import Uri
+from zaqar_sqlite import connections
 from zaqar_sqlite.claims import SqliteClaims
 from zaqar_sqlite.connections import Database
 from zaqar_sqlite.driver import SqliteDriver
@@ -157,10 +158,10 @@ def fork_while_another_thread_writes(path: Path) -> None:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE state SET next_seq = next_seq + 1000")
             inside.set()
-            while not database._forking:
+            while not connections._forks:
                 time.sleep(0)
             try:
-                database.read(lambda _: None, time.monotonic())
+                database.read(lambda _: None, time.monotonic() + 0.05)
             except StorageUnavailable as error:
                 say(str(error))
             connection.execute("UPDATE state SET next_seq = next_seq + 1000")

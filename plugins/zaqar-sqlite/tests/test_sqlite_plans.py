@@ -31,7 +31,7 @@ POSITION = "messages_by_position (queue=? AND state=?)"
 DEDUP_ID = "sqlite_autoindex_dedup_1 (queue=? AND dedup_id=?)"
 FORGET = "dedup_by_forget_at (forget_at<?)"
 KEY = "sqlite_autoindex_records_1 (kind=? AND project=? AND key=?)"
-JUST_EXPIRED = "records_by_expiry (expires_at>? AND expires_at<?)"
+EXPIRED = "records_by_expiry (expires_at<?)"
 
 LOOKUPS = {
     "post": {NAME, DUE},
@@ -52,7 +52,7 @@ LOOKUPS = {
     "get claim": {NAME, DUE, MEMBERS, "sort"},
     "renew": {NAME, DUE, MEMBERS},
     "release": {NAME, DUE, MEMBERS},
-    "release some": {NAME, DUE, MEMBERS},
+    "release some": {NAME, DUE, MEMBERS, "sort"},
     "settle": {NAME, DUE, MEMBERS, POSITION},
     "purge": {
         NAME,
@@ -69,11 +69,11 @@ LOOKUPS = {
         "sqlite_autoindex_queues_1 (project=?)",
         "records_by_expiry (expires_at<?)",
     },
-    "get record": {KEY, JUST_EXPIRED},
-    "insert record": set(),
-    "replace record": {KEY},
-    "delete record": {KEY},
-    "scan records": {"sqlite_autoindex_records_1 (kind=? AND project=? AND key>? AND key<?)", JUST_EXPIRED},
+    "get record": {KEY, EXPIRED},
+    "insert record": {EXPIRED},
+    "replace record": {KEY, EXPIRED},
+    "delete record": {KEY, EXPIRED},
+    "scan records": {"sqlite_autoindex_records_1 (kind=? AND project=? AND key>? AND key<?)", EXPIRED},
 }
 FLAT = sorted(set(LOOKUPS) - {"settle", "purge", "gc"})
 """What costs the same however much there is."""

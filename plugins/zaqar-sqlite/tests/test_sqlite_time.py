@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from zaqar_core.contract import MAX_SETTLED_PER_CALL, EncodedMessage, QueueKey, Space, StoredMessage
+from zaqar_core.errors import InvalidDuration
 from zaqar_core.limits import DEDUP_WINDOW
 from zaqar_sqlite import sweep
 from zaqar_sqlite.claims import SqliteClaims
@@ -26,6 +27,7 @@ QUEUE = QueueKey("", "q")
 SPACE = Space("queues", "")
 NOON = 1_000_000.0
 """Where ``set_clock`` begins."""
+TEN_YEARS = 10 * 365 * 86400
 STORED = "count(*) FROM messages"
 
 
@@ -55,23 +57,48 @@ def rows(path: Path) -> dict[str, int]:
 # --- the clock goes back -------------------------------------------------------------------------
 
 
-def test_a_message_lives_its_ttl_by_the_files_clock_which_stands_still_while_the_hosts_is_behind(
+def test_what_is_given_after_a_correction_runs_true_and_what_was_given_in_the_wrong_year_hides_nothing(
     open_driver: Open, set_clock: SetClock
 ) -> None:
     driver = open_driver()
-    posted = post(driver, ttl=60)
+    messages, claims = SqliteMessages(driver._database), SqliteClaims(driver._database)
+    records = SqliteRecords(driver._database)
+    set_clock(NOON + TEN_YEARS)
+    [early] = post(driver, ttl=1000)
+    set_clock(NOON)
+    assert [(message.id, message.age) for message in listed(driver)] == [(early, 0)]
+    brief, soon = post(driver, ttl=10) + post(driver, ttl=60, delay=10)
+    claim = claims.create(QUEUE, ttl=10.0, grace=0.0, limit=1)
+    assert [message.id for message in claim.messages] == [early]
+    dedup = EncodedMessage(b"1", 1.0, dedup_id="d")
+    [first] = messages.post(QUEUE, [dedup], client_id="c")
+    records.insert(SPACE, "a", b"{}", nonce="n", ttl=10.0)
+    set_clock(NOON + 9.999)
+    assert (ids(driver), records.count(SPACE)) == ([brief], 1)
+    set_clock(NOON + 10)
+    assert ids(driver) == [early, soon]
+    assert claims.get(QUEUE, str(claim.id)) is None
+    assert records.count(SPACE) == 0
+    assert messages.post(QUEUE, [dedup], client_id="c") == [first]
+    set_clock(NOON + DEDUP_WINDOW)
+    assert messages.post(QUEUE, [dedup], client_id="c") != [first]
+
+
+def test_positions_are_ahead_by_what_the_clock_was_set_back_also_after_reopening(
+    open_driver: Open, set_clock: SetClock
+) -> None:
+    driver = open_driver()
+    post(driver)
     set_clock(NOON - 3600)
-    assert driver.health()["clock_ahead_seconds"] == 3600
-    assert [(message.id, message.age) for message in listed(driver)] == [(posted[0], 0)]
+    assert driver.health()["positions_ahead_seconds"] == 3600
+    post(driver)
+    set_clock(NOON)
     driver.close()
-    driver = open_driver()  # what the file knows of time does not die with a process
-    posted += post(driver, ttl=60)
-    for moment in (NOON - 3600 + 60, NOON, NOON + 59.999):
-        set_clock(moment)
-        assert ids(driver) == posted
-    assert driver.health()["clock_ahead_seconds"] == 0
-    set_clock(NOON + 60)
-    assert ids(driver) == []
+    driver = open_driver()
+    assert driver.health()["positions_ahead_seconds"] == 3600
+    post(driver)
+    set_clock(NOON - 1)
+    assert driver.health()["positions_ahead_seconds"] == 3601
 
 
 def test_what_was_seen_expired_stays_so(open_driver: Open, set_clock: SetClock) -> None:
@@ -118,14 +145,16 @@ def test_order_and_ids_go_on_when_the_clock_goes_back(open_driver: Open, set_clo
     driver = open_driver()
     messages, claims = SqliteMessages(driver._database), SqliteClaims(driver._database)
     posted = []
+    marker, followed = None, []
     for moment in (NOON, NOON - 10, NOON + 1, NOON - 3600, NOON + 1):
         set_clock(moment)
-        posted += post(driver, 2, ttl=1000)
+        posted += post(driver, 2, ttl=10_000)
         page = messages.list(
-            QUEUE, marker=None, limit=99, exclude_client=None, include_claimed=False, include_delayed=False
+            QUEUE, marker=marker, limit=99, exclude_client=None, include_claimed=False, include_delayed=False
         )
-    assert ids(driver) == posted
-    assert [message.id for message in page.items] == posted
+        followed += [message.id for message in page.items]
+        marker = page.marker
+    assert ids(driver) == posted == followed
     seqs = [int(some_id.partition("-")[0], 16) for some_id in posted]
     claim = claims.create(QUEUE, ttl=60.0, grace=0.0, limit=3)
     assert [message.id for message in claim.messages] == posted[:3]
@@ -135,33 +164,81 @@ def test_order_and_ids_go_on_when_the_clock_goes_back(open_driver: Open, set_clo
     assert int(post(driver)[0].partition("-")[0], 16) > seqs[-1]
 
 
-def test_a_delay_and_a_claim_end_when_the_clock_has_caught_up(open_driver: Open, set_clock: SetClock) -> None:
+def test_a_delay_that_a_correction_made_longer_ends_behind_what_was_listed_meanwhile(
+    open_driver: Open, set_clock: SetClock
+) -> None:
+    """Its end is a moment of the host's clock. Where markers had passed by then, it must come after them."""
     driver = open_driver()
-    [claimed] = post(driver, ttl=1000)
-    claim = SqliteClaims(driver._database).create(QUEUE, ttl=60.0, grace=0.0, limit=1)
+    messages = SqliteMessages(driver._database)
     [delayed] = post(driver, ttl=1000, delay=60)
     set_clock(NOON - 100)
-    assert ids(driver) == []
-    held = SqliteClaims(driver._database).get(QUEUE, str(claim.id))
-    assert held
-    assert (held.age, [message.id for message in held.messages]) == (0, [claimed])
+    posted = post(driver, ttl=1000)
     set_clock(NOON + 59.999)
-    assert ids(driver) == []
+    posted += post(driver, ttl=1000)
+    page = messages.list(
+        QUEUE, marker=None, limit=99, exclude_client=None, include_claimed=False, include_delayed=False
+    )
+    assert [message.id for message in page.items] == posted
     set_clock(NOON + 60)
-    assert ids(driver) == [claimed, delayed]
-    set_clock(NOON)
-    posted = [claimed, delayed, *post(driver)]
-    assert ids(driver) == posted
+    page = messages.list(
+        QUEUE, marker=page.marker, limit=99, exclude_client=None, include_claimed=False, include_delayed=False
+    )
+    assert [message.id for message in page.items] == [delayed]
 
 
-def test_what_one_queue_knows_of_time_holds_for_all(open_driver: Open, set_clock: SetClock) -> None:
+# --- released with a delay -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_messages_released_with_a_delay_come_back_at_one_moment_in_the_order_in_which_they_stood(
+    open_driver: Open, set_clock: SetClock, named: bool
+) -> None:
     driver = open_driver()
-    post(driver, ttl=60)
-    set_clock(NOON + 60)
-    other = QueueKey("", "other")
-    SqliteMessages(driver._database).post(other, [EncodedMessage(b"1", 60.0)], client_id="c")
+    claims = SqliteClaims(driver._database)
+    for delay in range(300, 0, -1):  # the last posted is the first in order
+        post(driver, ttl=1000, delay=delay)
+    set_clock(NOON + 300)
+    claim = claims.create(QUEUE, ttl=60.0, grace=0.0, limit=300)
+    stood = [message.id for message in claim.messages]
+    claims.release(QUEUE, str(claim.id), message_ids=sorted(stood) if named else None, delay=10.0)
+    set_clock(NOON + 309.999)
+    before = post(driver)
+    assert ids(driver) == before
+    set_clock(NOON + 310)
+    later = post(driver)
+    assert ids(driver) == [*before, *stood, *later]
+
+
+def test_a_delay_that_one_of_the_messages_would_not_outlive_is_refused_and_nothing_released(
+    open_driver: Open, set_clock: SetClock
+) -> None:
+    driver = open_driver()
+    claims = SqliteClaims(driver._database)
+    posted = post(driver, ttl=1000) + post(driver, ttl=100)
+    claim = claims.create(QUEUE, ttl=60.0, grace=20.0, limit=2)
     set_clock(NOON + 30)
-    assert ids(driver) == []
+    for message_ids in (None, posted, posted[1:]):
+        with pytest.raises(
+            InvalidDuration, match=r"a delay of 70 s is not shorter than .* left to live, 70 s; nothing"
+        ):
+            claims.release(QUEUE, str(claim.id), message_ids=message_ids, delay=70.0)
+    held = claims.get(QUEUE, str(claim.id))
+    assert held is not None
+    assert [message.id for message in held.messages] == posted
+    claims.release(QUEUE, str(claim.id), message_ids=posted[:1], delay=70.0)
+    claims.release(QUEUE, str(claim.id), delay=69.999)
+    set_clock(NOON + 99.999)
+    assert ids(driver) == posted[1:]
+
+
+def test_a_claims_grace_makes_room_for_a_longer_delay(open_driver: Open, set_clock: SetClock) -> None:
+    driver = open_driver()
+    claims = SqliteClaims(driver._database)
+    posted = post(driver, ttl=1)
+    claim = claims.create(QUEUE, ttl=60.0, grace=100.0, limit=1)
+    claims.release(QUEUE, str(claim.id), delay=159.0)
+    set_clock(NOON + 159)
+    assert ids(driver) == posted
 
 
 # --- settling ------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
+from zaqar_core.errors import InvalidDuration
 from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
 from zaqar_sqlite.ids import new_tokens, seq_of, to_id
@@ -25,12 +26,14 @@ _TAKE: Final = f"""
     WHERE seq IN (SELECT value FROM json_each(?))
 """
 _MEMBERS: Final = "queue = :queue AND due_at = :ends_at AND claim = :claim"
-_SELECT: Final = f"SELECT {COLUMNS} FROM messages WHERE {_MEMBERS} ORDER BY position, seq"
+_BY_POSITION: Final = " ORDER BY position, seq"
+_SELECT: Final = f"SELECT {COLUMNS} FROM messages WHERE {_MEMBERS}{_BY_POSITION}"
+_SELECT_LIVES: Final = f"SELECT seq, expires_at FROM messages WHERE {_MEMBERS}"
 _RENEW: Final = f"UPDATE messages SET due_at = :until, expires_at = max(expires_at, :expires_at) WHERE {_MEMBERS}"
 _RELEASE: Final = f"UPDATE messages SET state = {ACTIVE}, claim = NULL, due_at = expires_at WHERE {_MEMBERS}"
 _POSTPONE: Final = f"""
-    UPDATE messages SET state = {DELAYED}, claim = NULL, position = :until, due_at = min(:until, expires_at)
-    WHERE {_MEMBERS}
+    UPDATE messages SET state = {DELAYED}, claim = NULL, position = ? + json_each.key, due_at = ?
+    FROM json_each(?) WHERE seq = json_each.value
 """
 _ONLY: Final = " AND printf('%x-%s', seq, token) IN (SELECT value FROM json_each(:ids))"
 
@@ -51,7 +54,7 @@ class SqliteClaims(ClaimController):
             ends_at = transaction.now + to_ms(ttl)
             lives_until = ends_at + to_ms(grace)
             connection = transaction.connection
-            rows = connection.execute(_OLDEST, (transaction.queue, limit)).fetchall()
+            rows = _oldest(transaction, limit, max_claim_count)
             connection.execute(_TAKE, (seq, ends_at, lives_until, json_list(row[0] for row in rows)))
             connection.execute(_INSERT, (seq, transaction.queue, transaction.now, ends_at, token))
             transaction.counts[ACTIVE] -= len(rows)
@@ -76,11 +79,11 @@ class SqliteClaims(ClaimController):
                 return None
             rows = transaction.connection.execute(
                 _SELECT, {"queue": transaction.queue, "ends_at": claim.ends_at, "claim": claim.seq}
-            )
+            ).fetchall()
             return StoredClaim(
                 claim_id,
                 (claim.ends_at - claim.started_at) / 1000,
-                (transaction.now - claim.started_at) / 1000,
+                transaction.seconds_since(claim.started_at),
                 [transaction.message_of(row) for row in rows],
             )
 
@@ -122,17 +125,46 @@ class SqliteClaims(ClaimController):
                 "ends_at": claim.ends_at,
                 "claim": claim.seq,
             }
-            statement, state = _RELEASE, ACTIVE
-            if delay > 0:
-                statement, state = _POSTPONE, DELAYED
-                values["until"] = transaction.now + to_ms(delay)
+            only = ""
             if message_ids is not None:
-                statement += _ONLY
+                only = _ONLY
                 values["ids"] = json.dumps([some_id for some_id in message_ids if seq_of(some_id) is not None])
-            released = transaction.connection.execute(statement, values).rowcount
+            connection = transaction.connection
+            if delay > 0:
+                members = connection.execute(f"{_SELECT_LIVES}{only}{_BY_POSITION}", values).fetchall()
+                until = transaction.now + to_ms(delay)
+                too_short.extend(expires_at - transaction.now for _, expires_at in members if expires_at <= until)
+                if too_short:
+                    return
+                seqs = json_list(seq for seq, _ in members)
+                connection.execute(_POSTPONE, (transaction.position_at(until), until, seqs))
+                released, state = len(members), DELAYED
+            else:
+                released, state = connection.execute(f"{_RELEASE}{only}", values).rowcount, ACTIVE
             transaction.counts[CLAIMED] -= released
             transaction.counts[state] += released
             transaction.drop_empty_claims([claim.seq])
             transaction.changed = transaction.timed = True
 
+        too_short: list[int] = []
         write(self._database, queue, work)
+        if too_short:
+            raise InvalidDuration(
+                f"a delay of {delay:g} s is not shorter than what one of the messages has left to live, "
+                f"{min(too_short) / 1000:g} s; nothing was released: release with a shorter delay, or claim with a "
+                "longer grace"
+            )
+
+
+def _oldest(transaction: QueueTransaction, limit: int, max_claim_count: int | None) -> list[Any]:
+    """The rows to take: those of ``limit``, or fewer, for a message on its last try is taken alone."""
+    rows: list[Any] = []
+    last_try = max_claim_count - 1 if max_claim_count is not None and max_claim_count > 1 else None
+    healthy = False
+    for row in transaction.connection.execute(_OLDEST, (transaction.queue, limit)):
+        claim_count = row[6]
+        if claim_count == last_try:
+            return rows if healthy else [*rows, row]
+        healthy = healthy or last_try is None or claim_count < last_try
+        rows.append(row)
+    return rows

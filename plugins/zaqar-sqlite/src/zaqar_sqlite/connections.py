@@ -1,4 +1,9 @@
-"""Connections to one file: transactions that end in time, a pool for threads, and what a fork needs."""
+"""Connections to one file: transactions that end in time, a pool for threads, and what a fork needs.
+
+An exception can come between any two bytecodes, from a signal handler. So nothing here relies on a lock that such an
+exception would leave locked: ``kit.Slots`` knows by the frame whether a holder is still there, and every other step
+that matters is one call into C, of a dict, a set or a list.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +11,25 @@ import contextlib
 import os
 import random
 import sqlite3
-import threading
+import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Final, TypeVar
 
 from zaqar_core import kit
-from zaqar_core.errors import StorageClosed, StorageUnavailable
+from zaqar_core.errors import StorageClosed, StorageUnavailable, ZaqarError
+from zaqar_sqlite.clock import Clock
 from zaqar_sqlite.errors import Busy, translated
 from zaqar_sqlite.options import Options
 
 T = TypeVar("T")
 
+MAX_CONNECTIONS: Final = 64
+"""How many calls are inside SQLite at a time; further ones wait."""
 MAX_IDLE: Final = 8
 """How many connections are kept open while nothing needs them."""
 PAGES_BETWEEN_CHECKPOINTS: Final = 4_000
@@ -28,31 +38,37 @@ longer log is less to copy; 16 MiB of it are read again soon enough after a cras
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
 """The log file is cut back to this size after a checkpoint."""
 
+_POLL: Final = 0.001
+"""Seconds between two looks at what other threads do, while a fork or a close waits for them."""
+
 
 class Database:
     """One SQLite file, shared by threads, processes and forked children.
 
-    Each operation takes a connection of its own. Threads queue for a lock of ours before they write: SQLite's own
-    waiting is sleeping and trying again, which among busy threads is slow and unfair.
+    Each operation takes a connection of its own. Threads queue before they write: SQLite's own waiting is sleeping and
+    trying again, which among busy threads is slow and unfair.
     """
 
     def __init__(self, path: Path, options: Options, *, timeout: float) -> None:
         self.path = path
         self.timeout = timeout
+        self.clock = Clock(path)
         self._options = options
-        self._writer = threading.Lock()
-        self._state = threading.Condition()
-        self._idle: list[sqlite3.Connection] = []
-        self._busy: set[sqlite3.Connection] = set()
-        self._in_flight = 0
         self._closed = False
-        self._forking = False
         self._stranded = False
-        with _forking:
-            _databases.add(self)
+        self._begin_anew()
+        _databases.add(weakref.ref(self, _databases.discard))
+
+    def _begin_anew(self) -> None:
+        self._writer = kit.Slots(1, "the database's write lock")
+        self._places = kit.Slots(MAX_CONNECTIONS, "every connection to the database")
+        self._connections: dict[int, sqlite3.Connection] = {}
+        """By the number of the place. Only the place's holder touches its connection, or, if it has none, a closer."""
+        self._unclean: set[int] = set()
+        """The places whose connection is not fit for another call: it is in use, or was when an exception came."""
 
     def deadline(self) -> float:
-        """The moment, by ``time.monotonic()``, at which an operation that begins now must have ended."""
+        """The moment, by ``time.monotonic()``, at which the operation under way must have ended."""
         return kit.deadline(self.timeout)
 
     def read(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
@@ -61,13 +77,11 @@ class Database:
 
     def write(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """Run ``work`` in a transaction that nobody else's write can interleave with, and commit it."""
-        writer = self._writer
-        if not writer.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise StorageUnavailable(f"other threads kept the database busy for {self.timeout:g} s; try again later")
+        slot = self._writer.take(deadline)
         try:
             return self._until(deadline, "BEGIN IMMEDIATE", work)
         finally:
-            writer.release()
+            slot.give_back()
 
     def run(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """Run ``work`` outside of any transaction, for pragmas that need it so."""
@@ -75,20 +89,20 @@ class Database:
 
     def close(self) -> None:
         """Let operations that run end, at most ``timeout`` seconds, and close. Twice is once."""
-        with self._state:
-            self._closed = True
-            self._close_idle()
-            self._state.notify_all()
-            # What has not ended by then closes its own connection as it ends.
-            self._state.wait_for(lambda: not self._in_flight, self.timeout)
+        self._closed = True
+        self._close_idle()
+        # What has not ended by then closes its own connection as it ends.
+        self._wait_for_others(self.deadline())
+        self._close_idle()
 
     @property
     def closed(self) -> bool:
         """Whether no connection is or will be open."""
-        with self._state:  # Closing happens under it.
-            return self._closed and not self._in_flight
+        return self._closed and not self._connections and not self._places.holders()
 
     def _until(self, deadline: float, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
+        if time.monotonic() >= deadline:
+            raise StorageUnavailable("the timeout was over before this step of the call began; try again later")
         tries = 0
         while True:
             try:
@@ -101,11 +115,41 @@ class Database:
             tries = min(tries + 1, 10)
 
     def _attempt(self, deadline: float, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
-        connection = self._enter(deadline)
-        usable = committing = False
+        while True:
+            self._wait_for_forks(deadline)
+            place = self._places.take(deadline)
+            try:
+                if _forks and not self._closed:
+                    continue  # The fork that has begun meanwhile waits for this place.
+                try:
+                    return self._use(place.number, begin, work)
+                finally:
+                    self._clean(place.number)
+            finally:
+                self._clean(place.number)  # again, for an exception may have interrupted the line before this block
+                place.give_back()
+                if self._closed:
+                    self._close_idle()
+
+    def _wait_for_forks(self, deadline: float) -> None:
+        while _forks and not self._closed:
+            if time.monotonic() + _POLL >= deadline:
+                raise StorageUnavailable("a fork of this process held the database up; try again")
+            time.sleep(_POLL)
+
+    def _use(self, number: int, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
+        # Asked only now that the place is taken: so either a close sees this call, or this call sees that.
+        if self._closed:
+            raise StorageClosed("the storage is closed; connect again")
+        if self._stranded:
+            raise StorageUnavailable(
+                "this process was forked while another thread was inside SQLite; connect again in a new process"
+            )
+        self._clean(number)  # after a holder that an exception ended
+        self._unclean.add(number)
+        committing = False
         try:
-            if connection is None:
-                connection = self._connect()
+            connection = self._connections.get(number) or self._connect(number)
             if begin is None:
                 result = work(connection)
             else:
@@ -113,153 +157,153 @@ class Database:
                 result = work(connection)
                 committing = True
                 connection.execute("COMMIT")
-            usable = True
-            return result
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
+            self._roll_back(number)
             raise translated(error, committing=committing) from error
-        finally:
-            self._leave(connection, usable or (connection is not None and _rolled_back(connection)))
+        except ZaqarError:
+            self._roll_back(number)
+            raise
+        self._keep(number)
+        return result
 
-    def _enter(self, deadline: float) -> sqlite3.Connection | None:
-        """Begin an operation: an idle connection, or None if one is to be made."""
-        with self._state:
-            if self._forking:
-                self._state.wait_for(lambda: not self._forking, max(0.0, deadline - time.monotonic()))
-            if self._closed:
-                raise StorageClosed("the storage is closed; connect again")
-            if self._stranded:
-                raise StorageUnavailable(
-                    "this process was forked while another thread was inside SQLite; connect again in a new process"
-                )
-            if self._forking:
-                raise StorageUnavailable("a fork of this process held the database up; try again")
-            self._in_flight += 1
-            connection = self._idle.pop() if self._idle else None
-            if connection is not None:
-                self._busy.add(connection)
-            return connection
+    def _roll_back(self, number: int) -> None:
+        """Make the connection fit for the next call, if SQLite can."""
+        connection = self._connections.get(number)
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self._keep(number)
 
-    def _leave(self, connection: sqlite3.Connection | None, usable: bool) -> None:
-        with self._state:
-            self._in_flight -= 1
-            if connection is not None:
-                self._busy.discard(connection)
-                if usable and not self._closed and len(self._idle) < MAX_IDLE:
-                    self._idle.append(connection)
-                else:
-                    _close_quietly(connection)
-            if self._closed or self._forking:
-                self._state.notify_all()
+    def _keep(self, number: int) -> None:
+        """Leave the connection open for the next call, unless there are enough of them."""
+        if number < MAX_IDLE:
+            self._unclean.discard(number)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{self.path.as_uri()}?mode=rw",
+    def _clean(self, number: int) -> None:
+        """Close the connection unless it is to be kept."""
+        if number in self._unclean:
+            self._close_at(number)
+            self._unclean.discard(number)
+
+    def _close_at(self, number: int) -> None:
+        connection = self._connections.get(number)
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                # Closing alone would leave a transaction open for as long as a traceback keeps a cursor alive.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+            self._connections.pop(number, None)
+
+    def _connect(self, number: int) -> sqlite3.Connection:
+        connect = partial(
+            sqlite3.connect,
             uri=True,
             timeout=0,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
         )
-        try:
-            with self._state:
-                self._busy.add(connection)
-            for pragma in (
-                f"synchronous = {self._options.synchronous}",
-                f"cache_size = {-1024 * self._options.cache_mib}",
-                f"wal_autocheckpoint = {PAGES_BETWEEN_CHECKPOINTS}",
-                f"journal_size_limit = {WAL_BYTES_KEPT}",
-                "secure_delete = FAST",
-                "temp_store = MEMORY",
-                # Where fsync does not reach the disk (macOS); nothing elsewhere.
-                f"fullfsync = {int(self._options.synchronous == 'FULL')}",
-                f"checkpoint_fullfsync = {int(self._options.synchronous == 'FULL')}",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
-        except BaseException:
-            with self._state:
-                self._busy.discard(connection)
-            _close_quietly(connection)
-            raise
+        # Made and kept in one call into C, so that none can get lost between the two.
+        self._connections.update(zip((number,), map(connect, (f"{self.path.as_uri()}?mode=rw",)), strict=True))
+        connection = self._connections[number]
+        for pragma in (
+            f"synchronous = {self._options.synchronous}",
+            f"cache_size = {-1024 * self._options.cache_mib}",
+            f"wal_autocheckpoint = {PAGES_BETWEEN_CHECKPOINTS}",
+            f"journal_size_limit = {WAL_BYTES_KEPT}",
+            "secure_delete = FAST",
+            "temp_store = MEMORY",
+            # Where fsync does not reach the disk (macOS); nothing elsewhere.
+            f"fullfsync = {int(self._options.synchronous == 'FULL')}",
+            f"checkpoint_fullfsync = {int(self._options.synchronous == 'FULL')}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
         return connection
 
     def _close_idle(self) -> None:
-        while self._idle:
-            _close_quietly(self._idle.pop())
+        """Close the connections that no call uses.
+
+        Call it where no other call can begin to use one: once ``_closed`` is set, or in the thread that forks.
+        """
+        for number in list(self._connections):
+            if number not in self._places.holders():
+                self._close_at(number)
+
+    def _wait_for_others(self, deadline: float) -> None:
+        """Until no other thread is inside of a call, at the latest until the deadline."""
+        mine = _stack()
+        while any(frame not in mine for frame in self._places.holders().values()) and time.monotonic() < deadline:
+            time.sleep(_POLL)
 
     # --- Fork -------------------------------------------------------------------------------------
     # A connection that a child inherits must not be used nor closed there, and SQLite's tables of locks, which the
     # child inherits too, would make it believe in locks that it does not hold. So none is open during a fork.
 
     def _before_fork(self) -> None:
-        self._state.acquire()
-        self._forking = True
-        self._state.wait_for(lambda: not self._in_flight, self.timeout)
+        self._wait_for_others(self.deadline())
         self._close_idle()
 
-    def _after_fork_in_parent(self) -> None:
-        self._forking = False
-        self._state.notify_all()
-        self._state.release()
-
     def _after_fork_in_child(self) -> None:
-        if self._in_flight:
+        if self._connections or self._places.holders():
             self._stranded = True
-            _abandoned.extend(self._busy)
-        self._writer = threading.Lock()
-        self._state = threading.Condition()
-        self._busy = set()
-        self._in_flight = 0
-        self._forking = False
+            _abandoned.extend(self._connections.values())
+        self._begin_anew()
 
 
-@contextlib.contextmanager
-def no_fork() -> Iterator[None]:
-    """Keep this process from forking, and from making another ``Database``."""
-    with _forking:
-        yield
+def opening() -> kit.Slots:
+    """Take it to look at a file that may not be ours, and until a ``Database`` is made of it."""
+    return _process.opening
 
 
 def open_here(path: Path) -> bool:
-    """Whether this process has the file open through a ``Database``. Call it under ``no_fork``."""
-    return any(database.path == path and not database.closed for database in _databases)
+    """Whether this process has the file open through a ``Database``. Call it inside of ``opening``."""
+    databases = [reference() for reference in list(_databases)]
+    return any(database is not None and database.path == path and not database.closed for database in databases)
 
 
-def _rolled_back(connection: sqlite3.Connection) -> bool:
-    try:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    except sqlite3.Error:
-        return False
-    return True
+def _stack() -> list[FrameType]:
+    """The frames that this thread is inside of."""
+    frames: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames
 
 
-def _close_quietly(connection: sqlite3.Connection) -> None:
-    with contextlib.suppress(sqlite3.Error):
-        connection.close()
+class _Process:
+    def __init__(self) -> None:
+        self.opening = kit.Slots(1, "the opening of SQLite files in this process")
 
 
-_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_process = _Process()
+_databases: set[weakref.ref[Database]] = set()
 _abandoned: list[sqlite3.Connection] = []
-_forking = threading.RLock()
+_forks: list[None] = []
+"""One entry for each thread that is forking."""
 
 
 def _before_fork() -> None:
-    _forking.acquire()
-    for database in list(_databases):
-        database._before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    for database in list(_databases):
-        database._after_fork_in_parent()
-    _forking.release()
+    for reference in list(_databases):
+        database = reference()
+        if database is not None:
+            database._before_fork()
 
 
 def _after_fork_in_child() -> None:
-    for database in list(_databases):
-        database._after_fork_in_child()
-    _forking.release()
+    for reference in list(_databases):
+        database = reference()
+        if database is not None:
+            database._after_fork_in_child()
+    _process.opening = _Process().opening
+    _forks.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    # Functions in C come first and last: no exception can come between them and leave all calls waiting for a fork that
+    # is over. What is registered last runs first before a fork.
+    os.register_at_fork(before=_before_fork, after_in_parent=_forks.pop, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=partial(_forks.append, None))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
@@ -12,9 +15,10 @@ from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
 from zaqar_core.errors import BrokenDriver, StorageUnavailable
 from zaqar_core.uri import Uri
-from zaqar_sqlite import clock, schema, sweep
+from zaqar_sqlite import schema, sweep
 from zaqar_sqlite.claims import SqliteClaims
-from zaqar_sqlite.connections import Database, no_fork, open_here
+from zaqar_sqlite.clock import Clock
+from zaqar_sqlite.connections import Database, open_here, opening
 from zaqar_sqlite.messages import SqliteMessages
 from zaqar_sqlite.options import options_of, path_of
 from zaqar_sqlite.records import SqliteRecords
@@ -72,12 +76,15 @@ class SqliteDriver(Driver):
         options = options_of(uri)
         path = path_of(uri)
         deadline = kit.deadline(connect_timeout)
-        with no_fork():
+        slot = opening().take(deadline)
+        try:
             if not open_here(path):
                 schema.refuse_foreign(path)
             database = Database(path, options, timeout=timeout)
-        try:
             _create(path)
+        finally:
+            slot.give_back()
+        try:
             schema.prepare(database, deadline)
             settings = database.run(_settings, deadline)
         except BaseException:
@@ -91,18 +98,20 @@ class SqliteDriver(Driver):
         return self._capabilities
 
     def ping(self) -> None:
-        if not self._database.path.exists():
+        if _status(self._database.path) is None:
             raise StorageUnavailable(f"the file {self._database.path.name!r} is gone; restore it and connect again")
-        self._database.read(lambda connection: connection.execute("SELECT clock FROM state"), self._database.deadline())
+        self._database.read(lambda connection: _value(connection, "SELECT seen FROM state"), self._database.deadline())
 
     def health(self) -> Mapping[str, object]:
         path = self._database.path
+        file, log = _status(path), _status(path.with_name(path.name + "-wal"))
         return {
             "sqlite_version": sqlite3.sqlite_version,
             "file": path.name,
-            "file_bytes": _size(path),
-            "wal_bytes": _size(path.with_name(path.name + "-wal")),
-            **self._database.run(_facts, self._database.deadline()),
+            "file_bytes": 0 if file is None else file.st_size,
+            "file_mode": None if file is None else f"{stat.S_IMODE(file.st_mode):04o}",
+            "wal_bytes": 0 if log is None else log.st_size,
+            **self._database.run(partial(_facts, self._database.clock), self._database.deadline()),
         }
 
     def gc(self) -> int:
@@ -113,14 +122,20 @@ class SqliteDriver(Driver):
 
 
 def _create(path: Path) -> None:
-    """Make the file if it is absent: connections never do, lest a file lost in use be replaced by an empty one."""
-    if path.exists():
-        return
+    """Make the file if it is absent: connections never do, lest a file lost in use be replaced by an empty one.
+
+    It is for its owner alone, for it holds the URIs of pools, with their passwords. SQLite gives the files that it puts
+    beside it the same permissions.
+    """
     try:
-        # SQLite does it, not we: closing a plain file here would drop locks held through SQLite on the same one.
-        sqlite3.connect(path).close()
-    except sqlite3.Error as error:
-        raise StorageUnavailable(f"{path.name!r} cannot be made; check its folder's permissions") from error
+        # Closing a plain file drops the locks that this process holds on it through SQLite; a new one has none.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{path.name!r} cannot be made ({error.strerror}); check its folder's permissions"
+        ) from error
 
 
 def _settings(connection: sqlite3.Connection) -> dict[str, object]:
@@ -132,11 +147,15 @@ def _settings(connection: sqlite3.Connection) -> dict[str, object]:
     }
 
 
-def _facts(connection: sqlite3.Connection) -> dict[str, object]:
+def _facts(clock: Clock, connection: sqlite3.Connection) -> dict[str, object]:
     return {
         **_settings(connection),
         "queues": _value(connection, "SELECT count(*) FROM queues WHERE project IS NOT NULL"),
-        "clock_ahead_seconds": max(0, _value(connection, "SELECT clock FROM state") - clock.wall_ms()) / 1000,
+        "positions_ahead_seconds": max(
+            _value(connection, "SELECT position_offset FROM state"),
+            _value(connection, "SELECT position_offset + seen FROM state") - clock.now_ms(),
+        )
+        / 1000,
     }
 
 
@@ -144,8 +163,13 @@ def _value(connection: sqlite3.Connection, statement: str) -> Any:
     return connection.execute(statement).fetchone()[0]
 
 
-def _size(path: Path) -> int:
+def _status(path: Path) -> os.stat_result | None:
+    """None if there is no such file."""
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{path.name!r} cannot be reached ({error.strerror}); check the permissions of its folder"
+        ) from error

@@ -15,6 +15,7 @@ _REMEDY: Final = {
     sqlite3.SQLITE_CANTOPEN: "check that the file and its folder exist and are writable",
     sqlite3.SQLITE_IOERR: "check the disk and the file system",
     sqlite3.SQLITE_NOMEM: "give this process more memory",
+    sqlite3.SQLITE_INTERRUPT: "it needs longer than it may take",
 }
 
 
@@ -22,8 +23,15 @@ class Busy(StorageUnavailable):
     """Another connection holds the lock that was needed. Nothing happened; to be tried again."""
 
 
-def translated(error: sqlite3.Error, *, committing: bool) -> StorageError:
-    """What to raise ``from error``. ``committing``: the COMMIT itself failed, so that it may have happened."""
+def translated(error: sqlite3.Error | OverflowError, *, committing: bool) -> StorageError:
+    """What to raise ``from error``. ``committing``: the COMMIT itself failed, so that it may have happened.
+
+    ``OverflowError``: Python's for a number that no column holds. The only ones without a bound are moments.
+    """
+    if isinstance(error, OverflowError):
+        return StorageUnavailable(
+            f"the host's clock is too far in the future ({error}); correct it. Nothing was written"
+        )
     # Absent where Python itself raised, without SQLite. The low byte is the kind, the rest its detail.
     detail: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
     code = detail & 0xFF

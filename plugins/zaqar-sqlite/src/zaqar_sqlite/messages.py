@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ _START: Final = "0-0"
 _MARKER: Final = re.compile(r"(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})")
 _MAX_INTEGER: Final = 2**63 - 1
 _SCANNED_FOR_OTHERS: Final = 1_000
-"""Beyond the page itself, how many messages one page that hides a client's own looks at."""
+"""Beyond the page itself, how many messages a listing that hides a client's own looks at in one step."""
 
 _INSERT: Final = """
     INSERT INTO messages (seq, queue, state, position, due_at, posted_at, expires_at, token, client_id, headers, body)
@@ -91,7 +92,8 @@ class SqliteMessages(MessageController):
             answer: list[str] = []
             rows: list[tuple[object, ...]] = []
             fresh: list[tuple[int, str, str, int]] = []
-            for (body, ttl, delay, headers, dedup_id), token in zip(messages, tokens, strict=True):
+            for message, token in zip(messages, tokens, strict=True):
+                dedup_id = message.dedup_id
                 if dedup_id in ids:
                     answer.append(ids[dedup_id])
                     continue
@@ -100,13 +102,14 @@ class SqliteMessages(MessageController):
                 if dedup_id is not None:
                     ids[dedup_id] = message_id
                     fresh.append((row, dedup_id, message_id, now + to_ms(DEDUP_WINDOW)))
-                expires_at = now + to_ms(ttl)
-                state, position, due_at = ACTIVE, now, expires_at
-                if delay > 0:
-                    state, position = DELAYED, now + to_ms(delay)
-                    due_at = min(position, expires_at)
-                text = json.dumps(dict(headers)) if headers else ""
-                rows.append((seq, row, state, position, due_at, now, expires_at, token, client_id, text, body))
+                expires_at = now + to_ms(message.ttl)
+                state, position, due_at = ACTIVE, transaction.position, expires_at
+                if message.delay > 0:
+                    available_at = now + to_ms(message.delay)
+                    state, position = DELAYED, transaction.position_at(available_at)
+                    due_at = min(available_at, expires_at)
+                text = json.dumps(dict(message.headers)) if message.headers else ""
+                rows.append((seq, row, state, position, due_at, now, expires_at, token, client_id, text, message.body))
                 transaction.counts[state] += 1
                 seq += 1
             transaction.connection.executemany(_INSERT, rows)
@@ -196,7 +199,7 @@ class SqliteMessages(MessageController):
         if self._database.write(lambda connection: sweep.detach(connection, queue), deadline):
             # The queue is empty from here on. What is left of it is swept now, or by a later purge or gc.
             with contextlib.suppress(StorageError):
-                sweep.detached(self._database, deadline - self._database.timeout / 2)
+                sweep.detached(self._database, _halfway(deadline))
 
     def list(
         self,
@@ -209,27 +212,62 @@ class SqliteMessages(MessageController):
         include_delayed: bool,
     ) -> StoredPage:
         def work(transaction: QueueTransaction) -> StoredPage:
-            window = limit + 1 if exclude_client is None else limit + 1 + _SCANNED_FOR_OTHERS
-            rows: list[Any] = []
-            for state in states:
-                if transaction.counts[state]:
-                    rows += transaction.connection.execute(
-                        _RANGE,
-                        {
-                            "queue": transaction.queue,
-                            "state": state,
-                            "position": position,
-                            "seq": seq,
-                            "limit": window,
-                            "hidden": exclude_client,
-                        },
-                    )
-            rows.sort(key=_by_position)
-            return _page(transaction, rows[:window], limit, len(rows) >= window, exclude_client, marker or _START)
+            present = [state for state in states if transaction.counts[state]]
+            after = passed = start
+            shown: list[Any] = []
+            complete = not present
+            while not complete and len(shown) <= limit and (after == start or time.monotonic() < stop):
+                rows = _scan(transaction, present, after, step, exclude_client)
+                complete = len(rows) < step
+                for row in rows:
+                    after = _by_position(row)
+                    if row[5] != exclude_client:
+                        shown.append(row)
+                    elif row[1] <= transaction.position:
+                        # A marker goes past hidden messages, but not past later posts: these come before a delayed one.
+                        passed = after
+            items = shown[:limit]
+            if items:
+                last = _by_position(items[-1])
+                passed = last if len(shown) > limit else max(last, passed)
+            return StoredPage(
+                items=[transaction.message_of(row) for row in items],
+                marker=f"{passed[0]}-{passed[1]}",
+                more=len(shown) > limit or not complete,
+            )
 
-        position, seq = _read_marker(marker or _START)
+        start = _read_marker(marker or _START)
+        stop = _halfway(self._database.deadline())
+        step = limit + 1 if exclude_client is None else limit + 1 + _SCANNED_FOR_OTHERS
         states = [ACTIVE, *([CLAIMED] if include_claimed else []), *([DELAYED] if include_delayed else [])]
         return read(self._database, queue, work)
+
+
+def _scan(
+    transaction: QueueTransaction, states: Sequence[int], after: tuple[int, int], limit: int, hidden: str | None
+) -> list[Any]:
+    """The first ``limit`` rows after a position, by position; without the bodies of the client ``hidden``."""
+    rows: list[Any] = []
+    for state in states:
+        rows += transaction.connection.execute(
+            _RANGE,
+            {
+                "queue": transaction.queue,
+                "state": state,
+                "position": after[0],
+                "seq": after[1],
+                "limit": limit,
+                "hidden": hidden,
+            },
+        ).fetchall()
+    rows.sort(key=_by_position)
+    return rows[:limit]
+
+
+def _halfway(deadline: float) -> float:
+    """When to stop what can be continued another time, so that the call ends in time."""
+    now = time.monotonic()
+    return now + (deadline - now) / 2
 
 
 def _known_dedup_ids(transaction: QueueTransaction, messages: Sequence[EncodedMessage]) -> dict[str | None, str]:
@@ -265,25 +303,6 @@ def _read_marker(marker: str) -> tuple[int, int]:
     return position, seq
 
 
-def _page(
-    transaction: QueueTransaction,
-    rows: Sequence[Any],
-    limit: int,
-    full: bool,
-    exclude_client: str | None,
-    marker: str,
-) -> StoredPage:
-    """``rows``: what follows the marker, hidden ones too; ``full``: more may lie beyond them."""
-    shown = [row for row in rows if row[5] != exclude_client]
-    items, further = shown[:limit], shown[limit:]
-    last = items[-1] if further or len(items) == limit else rows[-1] if rows else None
-    return StoredPage(
-        items=[transaction.message_of(row) for row in items],
-        marker=marker if last is None else f"{last[1]}-{last[0]}",
-        more=full or bool(further),
-    )
-
-
 def _by_position(row: Sequence[Any]) -> tuple[int, int]:
     return row[1], row[0]
 
@@ -295,13 +314,13 @@ def _end(transaction: QueueTransaction, *, newest: bool) -> Any:
         row
         for state in (ACTIVE, CLAIMED)
         if transaction.counts[state]
-        for row in transaction.connection.execute(statement, (transaction.queue, state))
+        for row in transaction.connection.execute(statement, (transaction.queue, state)).fetchall()
     ]
     return (max if newest else min)(rows, key=_by_position, default=None)
 
 
 def _ref(transaction: QueueTransaction, row: Any) -> MessageRef | None:
-    return None if row is None else MessageRef(to_id(row[0], row[4]), (transaction.now - row[2]) / 1000)
+    return None if row is None else MessageRef(to_id(row[0], row[4]), transaction.seconds_since(row[2]))
 
 
 def _live(transaction: QueueTransaction, claim_ids: Iterable[str]) -> set[int]:

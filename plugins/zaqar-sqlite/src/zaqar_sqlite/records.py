@@ -8,18 +8,17 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from zaqar_core.contract import Record, RecordStore, Space, new_id
-from zaqar_sqlite import clock
-from zaqar_sqlite.clock import to_ms
+from zaqar_core.contract import MAX_SETTLED_PER_CALL, Record, RecordStore, Space, new_id
+from zaqar_sqlite.clock import Clock, to_ms
 from zaqar_sqlite.connections import Database
+from zaqar_sqlite.settle import UNSETTLED, Unsettled
 
 T = TypeVar("T")
 
-_NOW: Final = "(SELECT max(clock, :wall) FROM state)"
-_LIVE: Final = f"(expires_at IS NULL OR expires_at > {_NOW})"
-_ONE: Final = f"kind = :kind AND project = :project AND key = :key AND {_LIVE}"
-_SOME: Final = f"kind = :kind AND project = :project AND key >= :low AND {_LIVE}"
-_JUST_EXPIRED: Final = "SELECT 1 FROM state, records WHERE expires_at > clock AND expires_at <= :wall LIMIT 1"
+_ONE: Final = "kind = :kind AND project = :project AND key = :key"
+_SOME: Final = "kind = :kind AND project = :project AND key >= :low"
+_EXPIRED: Final = "expires_at <= ?"
+_STEP: Final = MAX_SETTLED_PER_CALL
 _COLUMNS: Final = "key, value, version, nonce"
 _HIGHEST: Final = chr(0x10FFFF)
 
@@ -33,54 +32,49 @@ class SqliteRecords(RecordStore):
     def get(self, space: Space, key: str) -> Record | None:
         def work(connection: sqlite3.Connection) -> Record | None:
             row = connection.execute(f"SELECT {_COLUMNS} FROM records WHERE {_ONE}", _values(space, key=key)).fetchone()
-            return None if row is None else Record(*row)
+            return None if row is None else _record(row)
 
         return self._read(work)
 
     def insert(self, space: Space, key: str, value: bytes, *, nonce: str, ttl: float | None = None) -> str | None:
         def work(connection: sqlite3.Connection) -> int:
-            now = _tick(connection)
-            expires_at = None if ttl is None else now + to_ms(ttl)
+            expires_at = None if ttl is None else self._database.clock.now_ms() + to_ms(ttl)
             return connection.execute(
-                f"""INSERT INTO records (kind, project, key, version, nonce, expires_at, value)
+                """INSERT INTO records (kind, project, key, version, nonce, expires_at, value)
                 VALUES (:kind, :project, :key, :version, :nonce, :expires_at, :value)
-                ON CONFLICT (kind, project, key) DO UPDATE
-                SET version = :version, nonce = :nonce, expires_at = :expires_at, value = :value
-                WHERE expires_at <= {now}""",
+                ON CONFLICT (kind, project, key) DO NOTHING""",
                 _values(space, key=key, version=version, nonce=nonce, expires_at=expires_at, value=value),
             ).rowcount
 
         version = new_id()
-        return version if self._database.write(work, self._database.deadline()) else None
+        return version if self._write(work) else None
 
     def replace(self, space: Space, key: str, value: bytes, *, version: str, nonce: str) -> str | None:
         def work(connection: sqlite3.Connection) -> int:
-            _tick(connection)
             return connection.execute(
                 f"UPDATE records SET value = :value, version = :new, nonce = :nonce WHERE {_ONE} AND version = :old",
                 _values(space, key=key, value=value, new=new, nonce=nonce, old=version),
             ).rowcount
 
         new = new_id()
-        return new if self._database.write(work, self._database.deadline()) else None
+        return new if self._write(work) else None
 
     def delete(self, space: Space, key: str, *, version: str | None = None) -> bool:
         def work(connection: sqlite3.Connection) -> int:
-            _tick(connection)
             return connection.execute(
                 f"DELETE FROM records WHERE {_ONE} AND version = ifnull(:version, version)",
                 _values(space, key=key, version=version),
             ).rowcount
 
-        return bool(self._database.write(work, self._database.deadline()))
+        return bool(self._write(work))
 
     def scan(self, space: Space, *, prefix: str = "", after: str | None = None, limit: int) -> Sequence[Record]:
         def work(connection: sqlite3.Connection) -> list[Record]:
             where, values = _range(space, prefix, after)
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY key LIMIT :limit", {**values, "limit": limit}
-            )
-            return [Record(*row) for row in rows]
+            ).fetchall()
+            return [_record(row) for row in rows]
 
         return self._read(work)
 
@@ -91,34 +85,62 @@ class SqliteRecords(RecordStore):
 
         return self._read(work)
 
+    def delete_all(self, space: Space, *, prefix: str = "") -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            where, values = _range(space, prefix, None)
+            return connection.execute(
+                f"DELETE FROM records WHERE id IN (SELECT id FROM records WHERE {where} LIMIT {_STEP})", values
+            ).rowcount
+
+        deadline = self._database.deadline()
+        deleted = step = self._write(work, deadline)
+        while step == _STEP:
+            step = self._write(work, deadline)
+            deleted += step
+        return deleted
+
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What ``work`` returns; if it may have found a record expired, only once that time is stored."""
+        """What ``work`` returns, which only reads, once no record has expired that is still stored."""
 
-        def attempt(connection: sqlite3.Connection) -> tuple[bool, T]:
-            answer = work(connection)
-            expired = connection.execute(_JUST_EXPIRED, {"wall": clock.wall_ms()}).fetchone()
-            return expired is not None, answer
-
-        def ticked(connection: sqlite3.Connection) -> T:
-            _tick(connection)
+        def attempt(connection: sqlite3.Connection) -> T | Unsettled:
+            now = self._database.clock.now_ms()
+            if connection.execute(f"SELECT 1 FROM records WHERE {_EXPIRED} LIMIT 1", (now,)).fetchone():
+                return UNSETTLED
             return work(connection)
 
         deadline = self._database.deadline()
-        expired, answer = self._database.read(attempt, deadline)
-        return self._database.write(ticked, deadline) if expired else answer
+        answer = self._database.read(attempt, deadline)
+        return self._write(work, deadline) if isinstance(answer, Unsettled) else answer
+
+    def _write(self, work: Callable[[sqlite3.Connection], T], deadline: float | None = None) -> T:
+        """What ``work`` returns, in one transaction, once what has expired is removed: seen as gone, it stays so."""
+
+        def attempt(connection: sqlite3.Connection) -> T | Unsettled:
+            removed = remove_expired(connection, self._database.clock)
+            return UNSETTLED if removed == _STEP else work(connection)
+
+        deadline = self._database.deadline() if deadline is None else deadline
+        while True:
+            answer = self._database.write(attempt, deadline)
+            if not isinstance(answer, Unsettled):
+                return answer
+
+
+def remove_expired(connection: sqlite3.Connection, clock: Clock) -> int:
+    """Remove up to ``MAX_SETTLED_PER_CALL`` expired records; how many."""
+    return connection.execute(
+        f"DELETE FROM records WHERE id IN (SELECT id FROM records WHERE {_EXPIRED} ORDER BY expires_at LIMIT {_STEP})",
+        (clock.now_ms(),),
+    ).rowcount
+
+
+def _record(row: Sequence[Any]) -> Record:
+    key, value, version, nonce = row
+    return Record(key=key, value=value, version=version, nonce=nonce)
 
 
 def _values(space: Space, **more: object) -> dict[str, Any]:
-    return {"kind": space.kind, "project": space.project, "wall": clock.wall_ms(), **more}
-
-
-def _tick(connection: sqlite3.Connection) -> int:
-    """The time, stored, so that nobody sees an earlier one afterwards."""
-    return int(
-        connection.execute("UPDATE state SET clock = max(clock, ?) RETURNING clock", (clock.wall_ms(),)).fetchall()[0][
-            0
-        ]
-    )
+    return {"kind": space.kind, "project": space.project, **more}
 
 
 def _range(space: Space, prefix: str, after: str | None) -> tuple[str, dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,6 +18,8 @@ APPLICATION_ID: Final = 0x7A717172
 
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 105
+_STEPS_BETWEEN_LOOKS: Final = 10_000
+"""After how many steps of SQLite's virtual machine, well below a millisecond, a migration looks at the time."""
 
 
 def refuse_foreign(path: Path) -> None:
@@ -23,7 +27,7 @@ def refuse_foreign(path: Path) -> None:
 
     SQLite itself would add side files to a database in WAL mode or change it on the way, so the header is read as
     plain bytes. Closing a plain file drops the locks that this process holds on it through SQLite: call this only
-    while it has none (``connections.open_here``).
+    while it has none (``connections.open_here``), and inside of ``connections.opening``.
     """
     try:
         with path.open("rb") as file:
@@ -52,7 +56,7 @@ def prepare(database: Database, deadline: float, migrations: Sequence[str] | Non
     scripts = MIGRATIONS if migrations is None else migrations
     name = database.path.name
     while database.read(lambda connection: _version(connection, name, len(scripts)), deadline) < len(scripts):
-        database.write(lambda connection: _migrate_once(connection, name, scripts), deadline)
+        database.write(lambda connection: _migrate_once(connection, name, scripts, deadline), deadline)
     if database.run(lambda connection: _journal_mode(connection, ""), deadline) != "wal":
         mode = database.run(lambda connection: _journal_mode(connection, " = WAL"), deadline)
         if mode != "wal":
@@ -65,12 +69,23 @@ def _journal_mode(connection: sqlite3.Connection, wanted: str) -> str:
     return str(connection.execute(f"PRAGMA journal_mode{wanted}").fetchone()[0])
 
 
-def _migrate_once(connection: sqlite3.Connection, name: str, scripts: Sequence[str]) -> None:
+def _migrate_once(connection: sqlite3.Connection, name: str, scripts: Sequence[str], deadline: float) -> None:
     version = _version(connection, name, len(scripts))
     if version == len(scripts):
         return  # Another process was faster.
-    for statement in _statements(scripts[version]):
-        connection.execute(statement)
+    connection.set_progress_handler(lambda: time.monotonic() >= deadline, _STEPS_BETWEEN_LOOKS)
+    try:
+        for statement in _statements(scripts[version]):
+            connection.execute(statement)
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+            raise
+        raise StorageUnavailable(
+            f"{name!r} is still at schema version {version}: there was no time to bring it to version {version + 1}; "
+            "connect with a longer connect_timeout once, as long as it takes"
+        ) from error
+    finally:
+        connection.set_progress_handler(None, 0)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {version + 1}")
 
@@ -104,7 +119,8 @@ def _has_no_tables(header: bytes) -> bool:
 
 
 def _has_side_files(path: Path) -> bool:
-    return any(side.exists() for side in (path.with_name(path.name + "-wal"), path.with_name(path.name + "-journal")))
+    sides = (path.with_name(path.name + "-wal"), path.with_name(path.name + "-journal"))
+    return any(os.path.lexists(side) for side in sides)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from zaqar_core.contract import MAX_SETTLED_PER_CALL, QueueKey
 from zaqar_sqlite.connections import Database
-from zaqar_sqlite.transactions import ACTIVE, QueueTransaction, json_list
+from zaqar_sqlite.transactions import ACTIVE, DELAYED, POSITIONS_PER_MS, QueueTransaction, json_list
 
 T = TypeVar("T")
 
@@ -19,13 +19,13 @@ T = TypeVar("T")
 def read(database: Database, key: QueueKey, work: Callable[[QueueTransaction], T]) -> T:
     """What ``work`` returns, which only reads, of the queue at one instant, settled."""
 
-    def attempt(connection: sqlite3.Connection) -> T | _Unsettled:
-        transaction = QueueTransaction(connection, key)
+    def attempt(connection: sqlite3.Connection) -> T | Unsettled:
+        transaction = QueueTransaction(connection, key, database.clock)
         return UNSETTLED if transaction.due else work(transaction)
 
     deadline = database.deadline()
     result = database.read(attempt, deadline)
-    return write(database, key, work, deadline=deadline) if isinstance(result, _Unsettled) else result
+    return write(database, key, work, deadline=deadline) if isinstance(result, Unsettled) else result
 
 
 def write(
@@ -41,8 +41,8 @@ def write(
     ``steps``: so many are enough, for work whose answer does not depend on it.
     """
 
-    def attempt(enough: bool, connection: sqlite3.Connection) -> T | _Unsettled:
-        transaction = QueueTransaction(connection, key)
+    def attempt(enough: bool, connection: sqlite3.Connection) -> T | Unsettled:
+        transaction = QueueTransaction(connection, key, database.clock)
         complete = settle(transaction)
         result = work(transaction) if complete or enough else UNSETTLED
         transaction.write_back()
@@ -52,7 +52,7 @@ def write(
     step = 1
     while True:
         result = database.write(partial(attempt, step == steps), deadline)
-        if not isinstance(result, _Unsettled):
+        if not isinstance(result, Unsettled):
             return result
         step += 1
 
@@ -70,7 +70,7 @@ def settle(transaction: QueueTransaction) -> bool:
         (expired if expires_at <= transaction.now else available).append(seq)
     transaction.counts[ACTIVE] += len(available)
     connection.execute(_REMOVE, (json_list(expired),))
-    connection.execute(_ACTIVATE, (json_list(available),))
+    connection.execute(_ACTIVATE, (transaction.position_offset, json_list(available)))
     transaction.drop_empty_claims(claim for _, _, claim, _ in rows)
     transaction.changed = transaction.timed = True
     transaction.due = len(rows) == MAX_SETTLED_PER_CALL
@@ -81,14 +81,17 @@ _DUE: Final = """
     SELECT seq, state, claim, expires_at FROM messages WHERE queue = ? AND due_at <= ? ORDER BY due_at LIMIT ?
 """
 _REMOVE: Final = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
+# A delay that the clock, set back, made longer: its message comes behind what was listed meanwhile, not before it.
 _ACTIVATE: Final = f"""
-    UPDATE messages SET state = {ACTIVE}, claim = NULL, due_at = expires_at
+    UPDATE messages SET state = {ACTIVE}, claim = NULL, due_at = expires_at, position = CASE state
+        WHEN {DELAYED} THEN max(position, (due_at + ? - 1) * {POSITIONS_PER_MS} + position % {POSITIONS_PER_MS})
+        ELSE position END
     WHERE seq IN (SELECT value FROM json_each(?))
 """
 
 
-class _Unsettled:
+class Unsettled:
     """The answer of a transaction that could only settle."""
 
 
-UNSETTLED: Final = _Unsettled()
+UNSETTLED: Final = Unsettled()

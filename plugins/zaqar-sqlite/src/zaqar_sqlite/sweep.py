@@ -1,29 +1,28 @@
 """What nobody can see any more is removed here, in steps that never keep others waiting for long."""
 
-# ruff: noqa: S608 - statements are put together from constants alone
-
 from __future__ import annotations
 
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from zaqar_core.contract import MAX_SETTLED_PER_CALL, QueueKey
-from zaqar_sqlite import clock
+from zaqar_sqlite.clock import Clock
 from zaqar_sqlite.connections import Database
+from zaqar_sqlite.records import remove_expired
 from zaqar_sqlite.settle import settle
 from zaqar_sqlite.transactions import QueueTransaction
 
 _STEP: Final = MAX_SETTLED_PER_CALL
-_NOW: Final = "(SELECT max(clock, :wall) FROM state)"
 
 
 def everything(database: Database, deadline: float) -> int:
     """Remove what has expired and what purges left behind, as far as the time allows; how many things."""
     removed = _expired_messages(database, deadline) + detached(database, deadline)
-    removed += _in_steps(database, deadline, lambda connection: _forget(connection, "dedup", "forget_at"))
-    removed += _in_steps(database, deadline, lambda connection: _forget(connection, "records", "expires_at"))
+    removed += _in_steps(database, deadline, lambda connection: _forget_dedup_ids(connection, database.clock) or None)
+    removed += _in_steps(database, deadline, lambda connection: remove_expired(connection, database.clock) or None)
     # Copies the log into the file as far as no reader needs it; never waits.
     database.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone(), deadline)
     return removed
@@ -73,22 +72,18 @@ def _sweep_detached(connection: sqlite3.Connection) -> int | None:
     return len(messages)
 
 
-def _forget(connection: sqlite3.Connection, table: str, moment: str) -> int | None:
-    return (
-        connection.execute(
-            f"""DELETE FROM {table} WHERE id IN
-            (SELECT id FROM {table} WHERE {moment} <= {_NOW} ORDER BY {moment} LIMIT :step)""",
-            {"wall": clock.wall_ms(), "step": _STEP},
-        ).rowcount
-        or None
-    )
+def _forget_dedup_ids(connection: sqlite3.Connection, clock: Clock) -> int:
+    return connection.execute(
+        "DELETE FROM dedup WHERE id IN (SELECT id FROM dedup WHERE forget_at <= ? ORDER BY forget_at LIMIT ?)",
+        (clock.now_ms(), _STEP),
+    ).rowcount
 
 
 def _expired_messages(database: Database, deadline: float) -> int:
     removed = 0
     after = 0
     while time.monotonic() < deadline:
-        row = database.read(lambda connection, after=after: _next_due(connection, after), deadline)  # type: ignore[misc]
+        row = database.read(partial(_next_due, after, database.clock), deadline)
         if row is None:
             break
         after = row[0]
@@ -96,18 +91,18 @@ def _expired_messages(database: Database, deadline: float) -> int:
     return removed
 
 
-def _next_due(connection: sqlite3.Connection, after: int) -> tuple[int, str, str] | None:
+def _next_due(after: int, clock: Clock, connection: sqlite3.Connection) -> tuple[int, str, str] | None:
     row: tuple[int, str, str] | None = connection.execute(
-        f"""SELECT id, project, name FROM queues WHERE id > :after AND project IS NOT NULL AND EXISTS
-        (SELECT 1 FROM messages WHERE queue = queues.id AND due_at <= {_NOW}) ORDER BY id LIMIT 1""",
-        {"wall": clock.wall_ms(), "after": after},
+        """SELECT id, project, name FROM queues WHERE id > :after AND project IS NOT NULL AND EXISTS
+        (SELECT 1 FROM messages WHERE queue = queues.id AND due_at <= :now) ORDER BY id LIMIT 1""",
+        {"now": clock.now_ms(), "after": after},
     ).fetchone()
     return row
 
 
 def _settle_queue(database: Database, key: QueueKey, deadline: float) -> int:
     def step(connection: sqlite3.Connection) -> int | None:
-        transaction = QueueTransaction(connection, key)
+        transaction = QueueTransaction(connection, key, database.clock)
         if not transaction.due:
             return None
         before = sum(transaction.counts)

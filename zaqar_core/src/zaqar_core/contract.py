@@ -9,6 +9,7 @@ what every driver needs.
 
 from __future__ import annotations
 
+import math
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Self
 
 from zaqar_core.capabilities import Capability
+from zaqar_core.errors import OutcomeUnknown
+from zaqar_core.kit.deadline import remaining
 from zaqar_core.limits import Limits
 from zaqar_core.models import QueueStats
 from zaqar_core.uri import Uri
@@ -257,7 +260,10 @@ class RecordStore(ABC):
         """
         deleted, after = 0, None
         while page := self.scan(space, prefix=prefix, after=after, limit=1_000):  # on from there: a listing may lag
-            deleted += sum(self.delete(space, record.key) for record in page)
+            for record in page:
+                if remaining(math.inf) <= 0:
+                    raise OutcomeUnknown(f"the timeout is over, and {deleted} records are deleted: do it again")
+                deleted += self.delete(space, record.key)
             after = page[-1].key
         return deleted
 

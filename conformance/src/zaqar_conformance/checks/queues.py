@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,9 @@ from zaqar_core.errors import (
     ClaimDoesNotExist,
     InvalidMetadata,
     MessageDoesNotExist,
+    OutcomeUnknown,
     QueueDoesNotExist,
+    StorageUnavailable,
 )
 
 _TTL = "_default_message_ttl"
@@ -514,6 +517,126 @@ def queue_reserved_metadata_is_checked_when_set(env: Env) -> None:
     ensure_equal(env.storage.queues.exists(new), False, "QUE-011", "exists after create was refused")
     ensure_equal(
         env.storage.queues.get_metadata(there), {"kept": 1}, "QUE-011", "metadata after set_metadata was refused"
+    )
+
+
+@check("QUE-013")
+def queue_metadata_is_updated_in_part(env: Env) -> None:
+    """``update_metadata`` sets and removes the keys that it is told to; the others stay, whoever set them."""
+    queue, queues, other = env.queue(), env.storage.queues, env.connect()
+    queues.create(queue, {"kept": {"deep": 1}, "old": 1, "gone": None})
+    changed = queues.update_metadata(queue, {"old": 2, "new": [3]}, remove=["gone", "never there"])
+    expected: dict[str, Any] = {"kept": {"deep": 1}, "old": 2, "new": [3]}
+    ensure_equal(changed, expected, "QUE-013", "what update_metadata returned")
+    _see_metadata(env, other, queue, expected, "QUE-013", "after update_metadata")
+    other.queues.update_metadata(queue, {_TTL: 50})
+    _see_metadata(env, env.storage, queue, {**expected, _TTL: 50}, "QUE-013", "after another client's update_metadata")
+    ensure_equal(_ttl_of_a_post(env.storage, queue), 50.0, "QUE-013", "ttl of a post after update_metadata")
+    ensure_equal(queues.update_metadata(queue, remove=[_TTL]), expected, "QUE-013", "what removing a key returned")
+    what = "update_metadata of an unknown queue"
+    ensure_raises(QueueDoesNotExist, "QUE-013", what, lambda: queues.update_metadata(env.queue(), {"a": 1}))
+
+
+@check("QUE-013")
+def queue_metadata_updated_in_part_is_checked_as_a_whole(env: Env) -> None:
+    """Keys that are fine one by one are refused together, and then nothing changes."""
+    queue, queues = env.queue(), env.storage.queues
+    queues.create(queue, {"a": 1})
+    refused: list[tuple[dict[str, Any], list[str]]] = [
+        ({"_dead_letter_queue": "dead"}, []),
+        ({_TTL: -1, "b": 1}, []),
+        ({"a": 2}, ["a"]),
+        ({"_max_claims": 3}, []),
+    ]
+    for changes, remove in refused:
+        what = f"update_metadata with {changes}, remove={remove}"
+        ensure_raises(InvalidMetadata, "QUE-013", what, partial(queues.update_metadata, queue, changes, remove=remove))
+    _see_metadata(env, env.storage, queue, {"a": 1}, "QUE-013", "after update_metadata was refused")
+    queues.update_metadata(queue, {"_max_claim_count": 3})
+    queues.update_metadata(queue, {"_dead_letter_queue": "dead"})
+    what = "update_metadata that removes _max_claim_count and leaves _dead_letter_queue"
+    ensure_raises(InvalidMetadata, "QUE-013", what, partial(queues.update_metadata, queue, remove=["_max_claim_count"]))
+    queues.update_metadata(queue, remove=["_max_claim_count", "_dead_letter_queue"])
+    _see_metadata(env, env.storage, queue, {"a": 1}, "QUE-013", "after both keys were removed")
+
+
+@check("QUE-014")
+def queue_metadata_updates_at_once_are_all_kept(env: Env) -> None:
+    """Clients that set keys of their own at the same time lose none of one another's."""
+    queue, clients, rounds = env.queue(), [env.connect() for _ in range(4)], 10
+    env.storage.queues.create(queue)
+
+    def work(number: int) -> None:
+        for turn in range(rounds):
+            clients[number].queues.update_metadata(queue, {f"{number}-{turn}": turn})
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        list(pool.map(work, range(len(clients))))
+    expected = {f"{number}-{turn}": turn for number in range(len(clients)) for turn in range(rounds)}
+    _see_metadata(env, env.storage, queue, expected, "QUE-014", "after updates by four clients at once")
+
+
+@check("QUE-015")
+def queue_metadata_that_is_misspelt_is_refused(env: Env) -> None:
+    """A reserved key that is unknown is refused with the one that is most like it; without ``_`` it is the user's."""
+    for key, meant in (
+        ("_max_claims_count", "_max_claim_count"),
+        ("_deadletter_queue", "_dead_letter_queue"),
+        ("_default_ttl", "_default_message_ttl"),
+        ("_FLAVOR", "_flavor"),
+    ):
+        for value in (3, None):
+            what = f"create with {key} = {value}"
+            raised = ensure_raises(
+                InvalidMetadata, "QUE-015", what, partial(env.storage.queues.create, "q", {key: value})
+            )
+            ensure(key in str(raised) and meant in str(raised), "QUE-015", f"{what} does not name {meant}: {raised}")
+    what = "create with _dead_letter_queue and no _max_claim_count"
+    for metadata in ({"_dead_letter_queue": "dead"}, {"_dead_letter_queue": "dead", "_max_claim_count": None}):
+        raised = ensure_raises(InvalidMetadata, "QUE-015", what, partial(env.storage.queues.create, "q", metadata))
+        ensure("_max_claim_count" in str(raised), "QUE-015", f"the error does not name _max_claim_count: {raised}")
+    ensure_equal(env.storage.queues.exists("q"), False, "QUE-015", "exists after create was refused")
+
+
+@check("QUE-015")
+def queue_metadata_of_null_is_not_set(env: Env) -> None:
+    """``null`` as the value of a reserved key is as if the key were not there, also where another client wrote it."""
+    queue = env.queue()
+    keys = [_TTL, "_default_message_delay", "_max_messages_post_size", "_max_claim_count", "_dead_letter_queue"]
+    keys += ["_dead_letter_queue_messages_ttl", "_flavor"]
+    env.storage.queues.create(queue, dict.fromkeys(keys))
+    _see_metadata(env, env.storage, queue, dict.fromkeys(keys), "QUE-015", "after create with null")
+    ensure_equal(_ttl_of_a_post(env.storage, queue), 3600.0, "QUE-015", "ttl of a post to a queue with null metadata")
+    if env.declares(Capability.CLAIMS):
+        claim = env.storage.claims.create(queue)
+        ensure_equal(len(claim.messages), 1, "QUE-015", "messages claimed of a queue with null metadata")
+
+
+@check("QUE-016")
+def queue_deletion_that_fails_midway_says_so(env: Env) -> None:
+    """With the store gone after the purge, ``delete`` says ``OutcomeUnknown``; again, it finishes."""
+    queue, client = env.queue(), env.connect()
+    client.messages.post(queue, [NewMessage(n) for n in range(5)])
+    client.subscriptions.create(queue, subscriber="https://example.org")
+    records = client.control.records
+    assert records is not None
+
+    def fail(*_: object, **__: object) -> Any:
+        raise StorageUnavailable("no server")
+
+    for method in ("delete_all", "delete"):
+        working = getattr(records, method)
+        setattr(records, method, fail)
+        try:
+            what = f"queues.delete while records.{method} fails"
+            ensure_raises(OutcomeUnknown, "QUE-016", what, lambda: client.queues.delete(queue))
+        finally:
+            setattr(records, method, working)
+        ensure_equal(client.queues.exists(queue), True, "QUE-016", f"exists after {what}")
+    client.queues.delete(queue)
+    left = client.queues.exists(queue), client.messages.stats(queue).total, len(client.subscriptions.list(queue).items)
+    ensure_equal(
+        left, (False, 0, 0), "QUE-016", "the queue, its messages and subscriptions after delete was done again"
     )
 
 

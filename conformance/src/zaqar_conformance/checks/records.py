@@ -1,13 +1,17 @@
-"""The six methods of ``RecordStore``, as the core calls them."""
+"""The methods of ``RecordStore``, as the core calls them, and what the core makes of records that it did not write."""
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 
-from zaqar_conformance.check import check, ensure, ensure_equal
+from zaqar_conformance.check import check, ensure, ensure_equal, ensure_raises
 from zaqar_conformance.checks._support import elapse, paced
 from zaqar_conformance.env import Env
+from zaqar_core import NewMessage
 from zaqar_core.contract import Record, RecordStore, Space, new_id
+from zaqar_core.errors import IncompatibleStorage
 
 _TTL = 0.4
 """Of a record that is to expire, in seconds."""
@@ -475,6 +479,169 @@ def record_names_and_nonces_are_kept(env: Env) -> None:
         nonce = new_id()
         version = str(records.insert(space, key, b"v", nonce=nonce))
         _see(env, space, key, Record(key, b"v", version, nonce), "REC-009", f"of the key {key!r}")
+
+
+@check("REC-010")
+def record_delete_all_takes_a_prefix(env: Env) -> None:
+    """``delete_all`` takes the records of that prefix, as plain text, and leaves others, and those of other spaces."""
+    records = _records(env)
+    for number, prefix in enumerate(("a", "a%", "a_", "%", "[", "\\", "A", "é", "\U0001f600", "zz", "")):
+        space, other = env.space("subscriptions", f"{env.project}-{number}"), env.space("pools", env.project)
+        _fill(env, records, space, _KEYS)
+        if number == 0:
+            _fill(env, records, other, _KEYS)
+        _see_scan(env, space, list(_KEYS), "before delete_all", "REC-010")
+        expected = [key for key in _KEYS if key.startswith(prefix)]
+        deleted = records.delete_all(space, prefix=prefix)
+        ensure_equal(deleted, len(expected), "REC-010", f"what delete_all with the prefix {prefix!r} returned")
+        left = [key for key in _KEYS if key not in expected]
+        _see_scan(env, space, left, f"after delete_all with the prefix {prefix!r}", "REC-010")
+        again = records.delete_all(space, prefix=prefix)
+        ensure_equal(again, 0, "REC-010", f"what delete_all with the prefix {prefix!r} returned the second time")
+    _see_scan(env, other, list(_KEYS), "in another space, after delete_all", "REC-010")
+
+
+@check("REC-010")
+def record_delete_all_takes_thousands(env: Env) -> None:
+    """``delete_all`` of more records than one page of ``scan`` has takes all of them."""
+    records, space = _open(env)
+    keys = [f"k{number:04}" for number in range(1_100)]
+    for key in keys:
+        records.insert(space, key, b"v", nonce="n")
+    _insert(env, records, space, "other", b"v", "REC-010")
+    _see_scan(env, space, [*keys, "other"], "before delete_all", "REC-010")
+    ensure_equal(records.delete_all(space, prefix="k"), len(keys), "REC-010", "what delete_all returned")
+    _see_scan(env, space, ["other"], "after delete_all of 1100 records", "REC-010")
+
+
+@check("REC-011")
+def record_of_a_newer_version_keeps_its_fields(env: Env) -> None:
+    """Pools, flavors, entries and subscriptions are changed by the core, and fields that it does not know stay."""
+    storage, records = env.storage, _records(env)
+    data = storage.driver.records
+    ensure(data is not None, "REC-011", "the data plane has no records")
+    assert data is not None
+    pool, other, flavor, queue = (f"{env.project[-20:]}-{name}" for name in ("pool", "other", "flavor", "queue"))
+    uri = f"memory://{env.project[-20:]}"
+    storage.pools.create(pool, uri=uri)
+    storage.pools.create(other, uri=uri)
+    storage.flavors.create(flavor)
+    storage.catalogue.insert(queue, pool)
+    storage.subscriptions.create(queue, subscriber="https://example.org")
+    spaces = [
+        (records, Space("pools", "")),
+        (records, Space("flavors", "")),
+        (records, Space("catalogue", env.project)),
+        (data, Space("subscriptions", env.project)),
+    ]
+    for store, space in spaces:
+        for record in store.scan(space, prefix=env.project[-20:] if not space.project else "", limit=10):
+            value = {**json.loads(record.value), "newer": [space.kind]}
+            store.replace(space, record.key, json.dumps(value).encode(), version=record.version, nonce="n")
+    storage.pools.update(pool, weight=5)
+    storage.flavors.update(flavor, pools=[pool, other])
+    storage.catalogue.update(queue, other)
+    subscription = storage.subscriptions.get_with_subscriber(queue, "https://example.org").id
+    storage.subscriptions.confirm(queue, subscription)
+    ensure_equal(storage.pools.get(pool).weight, 5, "REC-011", "the weight of a pool with a field of a newer version")
+    for store, space in spaces:
+        for record in store.scan(space, prefix=env.project[-20:] if not space.project else "", limit=10):
+            kept = json.loads(record.value).get("newer")
+            ensure_equal(kept, [space.kind], "REC-011", f"a field of a newer version of {record.key!r} in {space}")
+    storage.catalogue.delete(queue)
+    storage.flavors.delete(flavor)
+    for name in (pool, other):
+        storage.pools.delete(name)
+
+
+_DAMAGED = (b"", b"null", b"[]", b"{", b"NaN", b'"text"', b"7", b"\xff", b"9" * 5000, b"[" * 100_000)
+"""Values of records that are no JSON object."""
+
+
+@check("REC-011")
+def record_that_is_damaged_is_named(env: Env) -> None:
+    """A record of any kind that is no JSON object, or whose fields are of other types, is named and left as it is."""
+    storage, records = env.storage, _records(env)
+    queue, name = env.queue(), f"{env.project[-20:]}-x"
+    storage.subscriptions.create(queue, subscriber="https://example.org")
+    data = storage.driver.records
+    assert data is not None
+    [subscription] = data.scan(Space("subscriptions", env.project), limit=10)
+    digest = storage.subscriptions.list(queue).items[0].id
+    cases: list[tuple[RecordStore, Space, str, list[Callable[[], object]], bytes]] = [
+        (
+            records,
+            Space("queues", env.project),
+            name,
+            [
+                lambda: storage.queues.get_metadata(name),
+                lambda: storage.queues.list(detailed=True),
+                lambda: storage.queues.update_metadata(name, {"a": 1}),
+                lambda: storage.messages.post(name, [NewMessage(1)]),
+                lambda: storage.claims.create(name),
+            ],
+            b"",
+        ),
+        (
+            records,
+            Space("pools", ""),
+            name,
+            [lambda: storage.pools.get(name), lambda: storage.pools.list(marker=name[:-1])],
+            b'{"weight":1}',
+        ),
+        (records, Space("flavors", ""), name, [lambda: storage.flavors.delete(name)], b'{"deleting":null}'),
+        (
+            records,
+            Space("catalogue", env.project),
+            name,
+            [lambda: storage.catalogue.get(name), storage.catalogue.list],
+            b'{"pool":["x"],"next":""}',
+        ),
+        (
+            data,
+            Space("subscriptions", env.project),
+            subscription.key,
+            [lambda: storage.subscriptions.get(queue, digest), lambda: storage.subscriptions.list(queue)],
+            b'{"id":1}',
+        ),
+    ]
+    for store, space, key, calls, wrong in cases:
+        store.delete(space, key)
+        for value in (*_DAMAGED, *filter(None, [wrong])):
+            store.insert(space, key, value, nonce="n")
+            try:
+                for call in calls:
+                    what = f"a call on the record {key!r} in {space} with the value {value[:40]!r}"
+                    said = str(ensure_raises(IncompatibleStorage, "REC-011", what, call))
+                    ensure(key in said and space.kind in said, "REC-011", f"{what}: the error does not name it: {said}")
+                found = store.get(space, key)
+                ensure(found is not None and found.value == value, "REC-011", f"{space} {key!r} was not left as it is")
+            finally:
+                store.delete(space, key)
+
+
+@check("REC-011")
+def record_that_is_damaged_spoils_no_listing(env: Env) -> None:
+    """A listing shows what comes before a damaged record; its key as the marker shows what comes after it."""
+    storage, records = env.storage, _records(env)
+    for name in ("a", "c"):
+        storage.queues.create(name, {"name": name})
+    records.insert(Space("queues", env.project), "b", b"[]", nonce="n")
+    ensure_equal(_listed(env), ["a", "b", "c"], "REC-011", "names listed, of which one has damaged metadata")
+    page = storage.queues.list(detailed=True)
+    seen = [entry.name for entry in page.items], page.more
+    ensure_equal(seen, (["a"], True), "REC-011", "the names of a detailed page that meets a damaged record, and more")
+    what = "the detailed page that begins with a damaged record"
+    ensure_raises(IncompatibleStorage, "REC-011", what, lambda: storage.queues.list(detailed=True, marker=page.marker))
+    rest = [entry.name for entry in storage.queues.list(detailed=True, marker="b").items]
+    ensure_equal(rest, ["c"], "REC-011", "names listed after the damaged record")
+    storage.queues.set_metadata("b", {"repaired": True})
+    seen_all = [entry.name for entry in storage.queues.list(detailed=True).items]
+    ensure_equal(seen_all, ["a", "b", "c"], "REC-011", "names listed after set_metadata repaired it")
+
+
+def _listed(env: Env) -> list[str]:
+    return [entry.name for entry in env.storage.queues.list(limit=100).items]
 
 
 def _open(env: Env) -> tuple[RecordStore, Space]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 from zaqar_conformance.mutants.pauses import round_trip
 from zaqar_conformance.mutants.zoo import Change, core_mutant, mutant
 from zaqar_conformance.reference.messages import ReferenceMessages
-from zaqar_core import catalogue, encoding, pools, subscriptions
+from zaqar_core import catalogue, documents, encoding, pools, queues, subscriptions, validation
 from zaqar_core.contract import EncodedMessage, QueueKey, Record, StoredMessage
 from zaqar_core.dead_letters import DeadLetterQueue, DeadLetters
 from zaqar_core.encoding import decode
 from zaqar_core.errors import PoolInUse
 from zaqar_core.models import Pool
+from zaqar_core.records import QueueRecords
 
 # --- bodies and dead letters ----------------------------------------------------------------------------------------
 
@@ -202,6 +204,42 @@ def refused_changes_are_half_done() -> list[Change]:
 def pools_show_their_passwords() -> list[Change]:
     """The URI in a pool's ``repr`` is whole."""
     return [(Pool, "__repr__", lambda self: f"<Pool {self.uri}>")]
+
+
+# --- queues and stored records ------------------------------------------------------------------------------------
+
+
+@core_mutant("QUE-013", "QUE-014")
+def updates_replace_all() -> list[Change]:
+    """``update_metadata`` is ``set_metadata``."""
+
+    def change(self: QueueRecords, queue: QueueKey, change: Any) -> bool:
+        return self.set_metadata(queue, change({}))
+
+    return [(QueueRecords, "change_metadata", change)]
+
+
+@core_mutant("QUE-015")
+def any_reserved_key_will_do() -> list[Change]:
+    """A misspelt key is stored, and does nothing."""
+    check = validation.metadata
+
+    def metadata(value: Any, queue: str, limits: Any, *, stored: Any = ()) -> bytes:
+        return check(value, queue, limits, stored=[*value])
+
+    return [(validation, "metadata", metadata)]
+
+
+@core_mutant("QUE-016")
+def deletions_say_that_nothing_happened() -> list[Change]:
+    """``queues.delete`` passes on the error of a later step as it is."""
+    return [(queues, "begun", lambda what: nullcontext())]
+
+
+@core_mutant("REC-011")
+def unknown_fields_are_dropped() -> list[Change]:
+    """A record that is rewritten has the fields that this version knows."""
+    return [(documents.Fields, "rest", lambda self: {})]
 
 
 # --- subscriptions ------------------------------------------------------------------------------------------------

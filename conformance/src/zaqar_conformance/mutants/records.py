@@ -203,7 +203,7 @@ class InsertLooksThenActs(ReferenceRecords):
             return super().insert(space, key, value, nonce=nonce, ttl=ttl)
 
 
-@mutant("REC-008")
+@mutant("REC-008", "QUE-014")
 class ReplaceLooksThenActs(ReferenceRecords):
     """``replace`` looks at the version in one call, and writes in the next."""
 
@@ -246,3 +246,19 @@ class ValuesEndAtNul(ReferenceRecords):
     def get(self, space: Space, key: str) -> Record | None:
         found = super().get(space, key)
         return None if found is None else found._replace(value=found.value.partition(b"\0")[0])
+
+
+@mutant("REC-010")
+class DeletionsOfAllEndWithAPage(ReferenceRecords):
+    """``delete_all`` deletes one page of the listing, and takes it for all."""
+
+    def delete_all(self, space: Space, *, prefix: str = "") -> int:
+        return sum(self.delete(space, record.key) for record in self.scan(space, prefix=prefix, limit=1_000))
+
+
+@mutant("REC-010")
+class DeletionsOfAllTakeNoPrefix(ReferenceRecords):
+    """``delete_all`` deletes the whole space, whatever the prefix."""
+
+    def delete_all(self, space: Space, *, prefix: str = "") -> int:
+        return super().delete_all(space)

@@ -84,14 +84,13 @@ class Claims:
         """
         key, driver = self._open(queue, project)
         claim = validation.identifier(claim_id, "claim id")
-        own = DEFAULT_CLAIM_TTL
+        length, extra = self._durations(ttl, grace)
         if ttl is None:
             held = driver.get(key, claim)
             if held is None:
                 raise _absent(queue, claim_id)
-            own = held.ttl
-        ttl, grace = self._durations(ttl, grace, default_ttl=own)
-        if not driver.update(key, claim, ttl=ttl, grace=grace):
+            length, extra = self._durations(None, grace, default_ttl=held.ttl)
+        if not driver.update(key, claim, ttl=length, grace=extra):
             raise _absent(queue, claim_id)
 
     @observed("claims.delete")

@@ -171,10 +171,14 @@ def _problem(item: object) -> str:
         surrogate = "has a lone surrogate, which is no text; remove it or encode the bytes (base64)"
         return surrogate if has_surrogate(item) else ""
     if isinstance(item, float):
-        return "" if math.isfinite(item) else f"is {item!r}; JSON knows only finite numbers: send null or a string"
+        return (
+            ""
+            if math.isfinite(item)
+            else f"is {float.__repr__(item)}; JSON knows only finite numbers: send null or a string"
+        )
     if isinstance(item, int):
         try:
-            str(item)
+            int.__repr__(item)
         except ValueError:
             return "is an integer of too many digits to be read back; send it as a string"
         return ""

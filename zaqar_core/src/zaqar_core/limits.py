@@ -52,8 +52,12 @@ class Limits:
             value: object = getattr(self, bound.name)
             whole = isinstance(bound.default, int)
             least = 0 if bound.name in _MAY_BE_ZERO else 1 if whole else MIN_DURATION
-            kinds = (int,) if whole else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < math.inf:
+            number = math.nan
+            if isinstance(value, int) and not isinstance(value, bool):
+                number = int.__int__(value)
+            elif isinstance(value, float) and not whole:
+                number = float.__float__(value)
+            if not least <= number < math.inf:
                 kind = "whole number" if whole else "finite number of seconds"
                 raise InvalidInput(
                     f"the limit {bound.name} is {shown(value)}; it is a {kind} of at least {least}: change it"

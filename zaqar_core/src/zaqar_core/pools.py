@@ -155,7 +155,7 @@ class Pools:
         A pool may not change its capabilities while it is in a flavor. Raises ``PoolDoesNotExist``, what ``connect``
         raises, ``FlavorDoesNotExist``, ``PoolCapabilitiesMismatch``; then nothing has changed.
         """
-        pools = self._documents
+        pools, name = self._documents, validation.pool_name(name)
         given: dict[str, Any] = {}
         if uri is not None:
             given["uri"] = validation.pool_uri(uri)
@@ -163,11 +163,13 @@ class Pools:
             given["weight"] = validation.weight(weight)
         if options is not None:
             given["options"] = validation.pool_options(options)
+        if flavor is not None:
+            flavor = validation.flavor_or_none(flavor)
         for _ in attempts(f"pool {name!r}"):
             record, state = self._existing(name)
             if state.deleting:
                 raise _going(name)
-            wanted = state.flavor if flavor is None else validation.flavor_or_none(flavor)
+            wanted = state.flavor if flavor is None else flavor
             changed = replace(state, **given)
             if given.keys() & {"uri", "options"}:
                 changed = self._inspected(changed)

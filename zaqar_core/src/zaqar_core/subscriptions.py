@@ -11,6 +11,7 @@ from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
 from zaqar_core.contract import QueueKey, Record, RecordStore
 from zaqar_core.documents import DIGEST, SUBSCRIPTIONS, Documents, Fields, attempts, digest, readable, to_bytes
+from zaqar_core.encoding import shown
 from zaqar_core.errors import SubscriptionDoesNotExist, Unsupported
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Page, Subscription
@@ -112,7 +113,7 @@ class Subscriptions:
     def delete(self, queue: str, subscription_id: str, *, project: str | None = None) -> None:
         """Delete the subscription; an unknown one is no error."""
         key, documents = self._open(queue, project)
-        for _ in attempts(f"subscription {subscription_id!r}"):
+        for _ in attempts(f"subscription {shown(subscription_id)}"):
             record = _find(documents, key, subscription_id)
             if record is None or documents.delete(key.project, record.key, version=record.version):
                 return
@@ -131,7 +132,7 @@ class Subscriptions:
 
     def _change(self, queue: str, subscription_id: str, project: str | None, **changes: object) -> None:
         key, documents = self._open(queue, project)
-        for _ in attempts(f"subscription {subscription_id!r}"):
+        for _ in attempts(f"subscription {shown(subscription_id)}"):
             record = self._existing(documents, key, subscription_id)
             value = {**Fields(SUBSCRIPTIONS, key.project, record).rest(), **changes}
             if documents.replace(key.project, record, to_bytes(value)):

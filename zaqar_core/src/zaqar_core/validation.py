@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
@@ -34,7 +33,6 @@ from zaqar_core.limits import Limits
 from zaqar_core.uri import Uri
 
 SUBSCRIPTION_TTL = (bounds.MIN_DURATION, bounds.MAX_SUBSCRIPTION_TTL)
-_LONGEST_LIMIT = 1e9
 _SUBSCRIBER = re.compile(r"[a-z][a-z0-9+.-]*:[^\s\x00-\x1f\x7f]+\Z")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -173,7 +171,10 @@ def metadata_changes(changes: object, remove: object) -> tuple[dict[str, Any], s
     wanted, unwanted = _mapping(changes, "changes", bounds.MAX_METADATA_KEYS, InvalidMetadata), set[str]()
     if isinstance(remove, str) or not isinstance(remove, Iterable):
         raise InvalidMetadata(f"remove is {shown(remove)}; pass a list of keys")
-    for key in items(remove, "remove", bounds.MAX_METADATA_KEYS, InvalidMetadata):
+    keys = items(remove, "remove", bounds.MAX_METADATA_KEYS, InvalidMetadata)
+    if len(keys) > bounds.MAX_METADATA_KEYS:
+        raise InvalidMetadata(f"remove has more than {bounds.MAX_METADATA_KEYS} keys; split it")
+    for key in keys:
         if not isinstance(key, str):
             raise InvalidMetadata(f"remove contains {shown(key)}; keys are strings: pass the key's name")
         if key in wanted:
@@ -209,28 +210,23 @@ def flavor_or_none(value: object) -> str:
 
 
 def limits(value: object) -> Limits:
-    """Limits that a ``Storage`` can keep: whole numbers from 1, and durations."""
+    """Limits, the defaults for None."""
     if value is None:
         return Limits()
     if not isinstance(value, Limits):
         raise InvalidInput(f"limits is {shown(value)}; pass zaqar_core.Limits(...) or None")
-    for bound in fields(Limits):
-        number = getattr(value, bound.name)
-        if isinstance(bound.default, float):
-            duration(number, f"limits.{bound.name}", 0.0, _LONGEST_LIMIT)
-        elif (whole := _whole(number)) is None or whole < 1:
-            raise InvalidInput(f"limits.{bound.name} is {shown(number)}; it is a whole number from 1: change it")
     return value
 
 
 def pool_uri(value: str) -> str:
     """A URI of at most 8192 characters; the text is kept, with its secrets."""
     scheme = Uri.parse(value).scheme
-    if has_surrogate(value) or len(value) > bounds.MAX_POOL_URI:
+    text = _plain(value)
+    if has_surrogate(text) or len(text) > bounds.MAX_POOL_URI:
         raise InvalidUri(
             f"the {scheme} URI contains a lone surrogate or has more than {bounds.MAX_POOL_URI} characters; shorten it"
         )
-    return _plain(value)
+    return text
 
 
 def weight(value: object) -> int:

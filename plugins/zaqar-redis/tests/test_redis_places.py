@@ -54,24 +54,6 @@ def test_databases_are_stores_of_their_own(server: Server, queue: QueueKey) -> N
         opened(f"{uri}/16")
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    return str(tmp_path / "ca.pem")
-
-
-@pytest.fixture
-def outside(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
 def test_tls(server: Server, queue: QueueKey, outside: ssl.SSLContext, ca_file: str) -> None:
     with Proxy(server.port, tls=outside) as proxy:
         uri = f"rediss://localhost:{proxy.port}/0"

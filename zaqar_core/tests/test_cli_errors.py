@@ -305,3 +305,34 @@ def test_nothing_that_a_server_or_a_plugin_says_steers_the_terminal(
     assert json.loads(zaqar("--json", "ping").out)["health"]["data"] == {hostile: hostile}
     assert steers(zaqar("--json", "ping").out) == set()
     assert steers(zaqar(f"--{hostile}").err) == set()
+
+
+@pytest.mark.parametrize("error", [errors.StorageUnavailable(SECRET), RuntimeError(SECRET)])
+def test_no_error_shows_a_secret_of_a_uri_that_the_command_was_given(
+    zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A driver that puts it into what it raises, or logs, as long as it works."""
+
+    def fails(_: Storage) -> int:
+        logging.getLogger("third.party").error("as %s", SECRET)
+        raise error from ConnectionError(f"me:{SECRET}@host")
+
+    monkeypatch.setattr(Storage, "gc", fails)
+    control = f"memory://me:{SECRET}@host"
+    for options in ([], ["--debug"]):
+        done = zaqar("gc", f"--control={control}", *options)
+        assert SECRET not in done.err
+        assert "***" in done.err
+
+
+def test_an_error_without_a_text_is_told_too(zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    def fails(_: Storage) -> int:
+        raise Mute
+
+    monkeypatch.setattr(Storage, "gc", fails)
+    assert zaqar("gc").err.startswith("zaqar: error: Mute: <its text fails with ZeroDivisionError>; this is a defect")
+    assert zaqar("gc", "--debug").code == 70

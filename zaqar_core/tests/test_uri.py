@@ -324,9 +324,10 @@ class Secrets:
     password: int = 0
     token: bool = False
     api_key: Literal["a"] = "a"
+    quiet: int = field(default=0, repr=False)
 
 
-@pytest.mark.parametrize("name", ["password", "token", "api_key"])
+@pytest.mark.parametrize("name", ["password", "token", "api_key", "quiet"])
 def test_the_wrong_value_of_a_secret_option_is_not_in_the_error(name: str) -> None:
     with pytest.raises(InvalidOption, match=rf"option {name}=\*\*\* is no") as raised:
         read_options(Secrets, Uri.parse(f"x://h?{name}={SECRET}"))

@@ -21,10 +21,17 @@ class Secrets:
     """What no text about these URIs may show: passwords, users without one, and options that sound like a secret."""
 
     def __init__(self, *uris: Uri) -> None:
-        secrets = {secret for uri in uris for secret in uri.secrets()}
-        secrets |= {uri.username for uri in uris if uri.username and uri.password is None}
+        self._forms: list[str] = []
+        for uri in uris:
+            self.take_in(uri)
+
+    def take_in(self, uri: Uri) -> None:
+        """Hide those of this URI too."""
+        secrets = set(uri.secrets())
+        if uri.username and uri.password is None:
+            secrets.add(uri.username)
         forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
-        self._forms = sorted(forms, key=len, reverse=True)  # one may be a part of another
+        self._forms = sorted(forms.union(self._forms), key=len, reverse=True)  # one may be a part of another
 
     def hide(self, text: str) -> str:
         """The text without them."""

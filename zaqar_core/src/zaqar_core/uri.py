@@ -138,7 +138,8 @@ OptionsT = TypeVar("OptionsT", bound=_Options)
 def read_options(options: type[OptionsT], uri: Uri) -> OptionsT:
     """Make the dataclass ``options`` from the URI's options: str, int, float, bool, Literal or ``... | None`` fields.
 
-    Raises ``InvalidOption`` for one that is unknown (with the closest match), missing or of a wrong value.
+    Raises ``InvalidOption`` for one that is unknown (with the closest match), missing or of a wrong value, which it
+    shows unless the field's name sounds like a secret or the field is declared with ``repr=False``.
     """
     hints = get_type_hints(options)
     known = {option.name: option for option in fields(options)}
@@ -150,7 +151,7 @@ def read_options(options: type[OptionsT], uri: Uri) -> OptionsT:
     for name, option in known.items():
         if name not in uri.options and option.default is MISSING and option.default_factory is MISSING:
             raise InvalidOption(f"the {uri.scheme} driver needs the option {name!r}; add {name}=... to the URI")
-    return options(**{name: _convert(name, text, hints[name]) for name, text in uri.options.items()})
+    return options(**{name: _convert(known[name], text, hints[name]) for name, text in uri.options.items()})
 
 
 def _decoded(text: str) -> str | None:
@@ -224,8 +225,9 @@ def _as_text(name: str, value: object) -> str:
     )
 
 
-def _convert(name: str, text: str, kind: Any) -> object:
-    given = _HIDDEN if _SECRET.search(name) else shown(_shown(name, text))
+def _convert(option: Field[Any], text: str, kind: Any) -> object:
+    name = option.name
+    given = shown(_shown(name, text)) if option.repr and not _SECRET.search(name) else _HIDDEN
     if get_origin(kind) in (Union, UnionType):
         kind = next(part for part in get_args(kind) if part is not NoneType)
     if get_origin(kind) is Literal:

@@ -14,6 +14,7 @@ from zaqar_core.cli.output import Output
 from zaqar_core.cli.session import Session
 from zaqar_core.contract import CONTRACT
 from zaqar_core.errors import ZaqarError
+from zaqar_core.hiding import said
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.abandon()
         return Exit.INTERRUPTED
     except Exception as error:
-        text = f"{type(error).__name__}: {error}; this is a defect: report it with what --debug shows"
+        text = f"{type(error).__name__}: {said(error)}; this is a defect: report it with what --debug shows"
         output.error(CommandError(text, Exit.DEFECT) if not arguments.debug else error, debug=arguments.debug)
         return Exit.DEFECT
     return code

@@ -77,7 +77,7 @@ def _add_rest(noun: Commands, metavar: str, plural: str, listed: Any, shown: Any
 
 def _pool_create(session: Session) -> Exit:
     given, pools = session.arguments, session.storage.pools
-    uri, options = _uri(given.pool_uri), dict(given.option)
+    uri, options = _uri(session, given.pool_uri), dict(given.option)
     created = pools.create(given.name, uri=uri, weight=given.weight, flavor=given.flavor, options=options)
     wanted = Pool(given.name, uri, given.weight, given.flavor, options)
     return _created(session, "pool", given.name, created, same=created or pools.get(given.name) == wanted)
@@ -85,7 +85,7 @@ def _pool_create(session: Session) -> Exit:
 
 def _pool_update(session: Session) -> Exit:
     given = session.arguments
-    uri = None if given.pool_uri is None else _uri(given.pool_uri)
+    uri = None if given.pool_uri is None else _uri(session, given.pool_uri)
     options = None if given.option is None else dict(given.option)
     session.storage.pools.update(given.name, uri=uri, weight=given.weight, flavor=given.flavor, options=options)
     session.output.done(f"changed pool {given.name!r}", _pool(session.storage.pools.get(given.name)))
@@ -119,8 +119,10 @@ def _pool(pool: Pool) -> dict[str, Any]:
     return {"pool": pool.name, "weight": pool.weight, "flavor": pool.flavor or None, "uri": shown}
 
 
-def _uri(text: str) -> str:
-    return sys.stdin.readline().strip() if text == "-" else text
+def _uri(session: Session, text: str) -> str:
+    uri = sys.stdin.readline().strip() if text == "-" else text
+    session.output.hide(uri)
+    return uri
 
 
 # --- flavors --------------------------------------------------------------------------------------

@@ -15,7 +15,10 @@ from typing import Any, TextIO
 
 from zaqar_core.cli.exits import CommandError, Exit
 from zaqar_core.cli.text import Column, compact, fields, table
+from zaqar_core.errors import InvalidInput
+from zaqar_core.hiding import Secrets, said
 from zaqar_core.terminal import printable, printable_lines
+from zaqar_core.uri import Uri
 
 _PATIENCE = 1.0  # seconds before work is long
 _TICK = 0.2  # seconds between two signs of progress
@@ -33,6 +36,7 @@ class Output:
         self._ascii = not (self._out.encoding or "").lower().startswith("utf")
         self._began = self._told = time.monotonic()
         self._progress = ""
+        self._secrets = Secrets()
         for stream in (self._out, self._err):
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure is not None:  # what the terminal's encoding lacks must not end the program
@@ -98,16 +102,21 @@ class Output:
         finally:
             logging.getLogger().removeHandler(handler)
 
+    def hide(self, uri: str) -> None:
+        """Let no line beside the results show a secret of this URI, whatever a driver says in its errors."""
+        with suppress(InvalidInput):  # of what cannot be read nothing is told to anybody
+            self._secrets.take_in(Uri.parse(uri))
+
     def error(self, error: BaseException, *, debug: bool) -> None:
         """Why it ended, in one line; the traceback before it if that is asked for."""
         if debug:
             self.traceback(error)
-        self._tell(f"zaqar: error: {error}")
+        self._tell(f"zaqar: error: {said(error)}")
 
     def traceback(self, error: BaseException | None) -> None:
         """Where an error came from."""
         self._clear()
-        self._err.write(printable_lines("".join(traceback.format_exception(error))))
+        self._err.write(printable_lines(self._secrets.hide("".join(traceback.format_exception(error)))))
 
     def confirm(self, question: Callable[[], str], *, yes: bool) -> None:
         """Ask before something is lost. Raises ``CommandError`` unless the answer is yes."""
@@ -152,7 +161,7 @@ class Output:
     def _tell(self, text: str) -> None:
         self._clear()
         with suppress(BrokenPipeError):
-            self._err.write(f"{printable(text)}\n")
+            self._err.write(f"{printable(self._secrets.hide(text))}\n")
             self._err.flush()
 
     def _clear(self) -> None:

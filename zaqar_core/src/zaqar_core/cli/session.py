@@ -46,6 +46,9 @@ class Session:
     def open(self, uri: str, *, control: str | None) -> Storage:
         """Open this URI with the options given; it is closed at the end."""
         given = self.arguments
+        self.output.hide(uri)
+        if control:
+            self.output.hide(control)
         times: dict[str, Any] = {}
         if given.timeout is not None:
             times = {"timeout": given.timeout, "connect_timeout": given.timeout}

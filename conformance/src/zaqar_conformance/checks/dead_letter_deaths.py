@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,8 +27,10 @@ STEPS = (
     ("messages.delete", "after"),
 )
 """The moments of a move at which its mover may be gone."""
-_LEASE = 0.2
-"""Seconds for which the mover claims: its claim must end before the next one can finish."""
+_LEASES = (0.2, 4.0)
+"""Seconds for which the mover claims, at least and at most: time to move all in half of it (a move heeds its claim's
+end), and over before the next claim can finish.
+"""
 _BODIES = ["first", "second", "third"]
 
 
@@ -41,14 +44,15 @@ def dead_letters_outlive_a_killed_mover(env: Env) -> None:
     if not env.declares(Capability.MULTI_PROCESS):
         env.note("not tried with processes: the driver does not declare MULTI_PROCESS")
         return
+    lease = _lease(env)
     for step in STEPS:
         queue, dead = _poisoned(env, env.storage)
-        with env.child(f"{__name__}:move_and_be_killed", queue=queue, step=list(step)) as child:
+        with env.child(f"{__name__}:move_and_be_killed", queue=queue, step=list(step), lease=lease) as child:
             ensure_equal([*child.lines()], [list(step)], "DLQ-004", "the steps that the mover told of before it died")
         _ensure_kept(env, env.storage, queue, dead, f"killed {step[1]} {step[0]}")
 
 
-def move_and_be_killed(worker: Worker, queue: str, step: list[str]) -> None:
+def move_and_be_killed(worker: Worker, queue: str, step: list[str], lease: float) -> None:
     """In a process of its own: claim, and be killed at the step."""
 
     def watch(name: str, moment: str) -> None:
@@ -57,15 +61,16 @@ def move_and_be_killed(worker: Worker, queue: str, step: list[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     mover = relayed(worker.storage, worker.storage, [], watch)
-    mover.claims.create(queue, ttl=_LEASE, grace=60, limit=10)
+    mover.claims.create(queue, ttl=lease, grace=60, limit=10)
 
 
 @check("DLQ-004", thorough=True, waits=True)
 def dead_letters_outlive_a_vanished_mover(env: Env) -> None:
     """Clients that move dead letters vanish after every step: no message is lost, the next claim goes on."""
+    lease = _lease(env)
     for step in STEPS:
         queue, dead = _poisoned(env, env.storage)
-        _vanish(env.storage, env.connect(), (), queue, step)
+        _vanish(env.storage, env.connect(), (), queue, step, lease)
         _ensure_kept(env, env.storage, queue, dead, f"gone {step[1]} {step[0]}")
 
 
@@ -92,13 +97,14 @@ def dead_letters_move_to_another_backend(env: Env) -> None:
 @check("DLQ-004", "DLQ-005", thorough=True, waits=True)
 def dead_letters_outlive_a_mover_between_backends(env: Env) -> None:
     """Clients that move dead letters from one backend to another vanish after every step: no message is lost."""
+    lease = _lease(env)
     with _another_backend(env) as other:
         for source, target in ((env.storage, other), (other, env.storage)):
             for step in STEPS:
                 dead = env.queue("dead")
                 both = relayed(source, target, [dead], _nothing)
                 queue, _ = _poisoned(env, both, dead)
-                _vanish(source, target, [dead], queue, step)
+                _vanish(source, target, [dead], queue, step, lease)
                 _ensure_kept(env, both, queue, dead, f"gone {step[1]} {step[0]}, between two backends")
 
 
@@ -127,7 +133,22 @@ def _poisoned(env: Env, storage: Storage, dead: str = "") -> tuple[str, str]:
     return queue, dead
 
 
-def _vanish(first: Storage, second: Storage, elsewhere: list[str] | tuple[str, ...], queue: str, step: object) -> None:
+def _lease(env: Env) -> float:
+    """How long the mover claims on this backend: many times as long as a claim takes."""
+    began = time.monotonic()
+    env.storage.claims.create(env.queue(), ttl=60)
+    least, most = _LEASES
+    return min(max(least, 40 * (time.monotonic() - began)), most)
+
+
+def _vanish(
+    first: Storage,
+    second: Storage,
+    elsewhere: list[str] | tuple[str, ...],
+    queue: str,
+    step: object,
+    lease: float,
+) -> None:
     """Claim, as a client that is gone at this step."""
 
     def watch(name: str, moment: str) -> None:
@@ -135,7 +156,7 @@ def _vanish(first: Storage, second: Storage, elsewhere: list[str] | tuple[str, .
             raise Gone
 
     with suppress(Gone):
-        relayed(first, second, elsewhere, watch).claims.create(queue, ttl=_LEASE, grace=60, limit=10)
+        relayed(first, second, elsewhere, watch).claims.create(queue, ttl=lease, grace=60, limit=10)
 
 
 def _ensure_kept(env: Env, storage: Storage, queue: str, dead: str, how: str) -> None:

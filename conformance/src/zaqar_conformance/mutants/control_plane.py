@@ -13,11 +13,12 @@ from zaqar_conformance.mutants.pauses import round_trip
 from zaqar_conformance.mutants.zoo import Change, core_mutant, mutant
 from zaqar_conformance.reference.messages import ReferenceMessages
 from zaqar_core import catalogue, documents, encoding, pools, queues, subscriptions, validation
+from zaqar_core.context import Context
 from zaqar_core.contract import EncodedMessage, QueueKey, Record, StoredMessage
 from zaqar_core.dead_letters import DeadLetterQueue, DeadLetters
 from zaqar_core.encoding import decode
 from zaqar_core.errors import PoolInUse
-from zaqar_core.models import Pool
+from zaqar_core.models import Message, Pool
 from zaqar_core.records import QueueRecords
 
 # --- bodies and dead letters ----------------------------------------------------------------------------------------
@@ -66,6 +67,19 @@ def dead_letters_keep_their_own_ttl() -> list[Change]:
 def nan_is_a_number() -> list[Change]:
     """A body of NaN, or of infinities, is stored as text that is no JSON."""
     return [(encoding, "_encoder", json.JSONEncoder(allow_nan=True)), (encoding, "_is_plain", lambda *_: True)]
+
+
+@core_mutant("MSG-032")
+def bodies_are_decoded_for_all() -> list[Change]:
+    """Messages are decoded when they are read: one that cannot be decoded raises for all of its page, pop or claim."""
+    message = Context.message
+
+    def decoded(self: Context, stored: StoredMessage) -> Message:
+        found = message(self, stored)
+        hash(str(found.body))
+        return found
+
+    return [(Context, "message", decoded)]
 
 
 @mutant("DLQ-005")

@@ -348,3 +348,111 @@ def test_a_pool_that_another_lets_in_while_the_flavor_is_made_stays(monkeypatch:
         monkeypatch.setattr(Pools, "move", after_another)
         assert storage.flavors.create("gold")
         assert storage.flavors.get("gold").pools == ("east",)
+
+
+# --- what operations cost, and what they leave when their time is over ------------------------------------------------
+
+
+def many_pools(number: int) -> tuple[World, list[str]]:
+    world, names = World(), [f"p{n:03}" for n in range(number)]
+    for name in names:
+        world.operator.pools.create(name, uri=PLAIN)
+    return world, names
+
+
+MANY: dict[str, Callable[[Storage, list[str]], object]] = {
+    "create": lambda storage, names: storage.flavors.create("f", pools=names),
+    "update": lambda storage, names: (storage.flavors.create("f"), storage.flavors.update("f", pools=names)),
+    "hand over": lambda storage, names: (
+        storage.flavors.create("f", pools=names[::2]),
+        storage.flavors.update("f", pools=names[1::2]),
+    ),
+    "delete": lambda storage, names: (storage.flavors.create("f", pools=names), storage.flavors.delete("f")),
+    "subscriptions": lambda storage, names: (
+        [storage.subscriptions.create("q", subscriber=f"https://{name}") for name in names],
+        storage.queues.delete("q"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_calls_grow_with_what_is_moved_and_no_faster(name: str) -> None:
+    calls, read = [], []
+    for number in (10, 40):
+        world, names = many_pools(number)
+        storage, gate = world.client()
+        scanned: list[int] = []
+        scan = gate.inner.scan
+
+        def counted(*args: Any, scan: Any = scan, scanned: list[int] = scanned, **kwargs: Any) -> Any:
+            found = scan(*args, **kwargs)
+            scanned.append(len(found))
+            return found
+
+        gate.inner.scan = counted  # type: ignore[method-assign]  # of this store's client only
+        MANY[name](storage, names)
+        calls.append(gate.calls)
+        read.append(sum(scanned))
+    assert calls[1] <= 4 * calls[0], calls
+    assert read[1] <= 4 * read[0], read
+
+
+def test_a_listing_of_flavors_reads_the_pools_once() -> None:
+    world, names = many_pools(4)
+    for name in names:
+        world.operator.flavors.create(name, pools=[name])
+    storage, gate = world.client()
+    assert [flavor.pools for flavor in storage.flavors.list().items] == [(name,) for name in names]
+    assert gate.calls == 2
+
+
+def test_a_flavor_of_many_pools_is_made_in_several_turns_where_one_timeout_is_too_short() -> None:
+    """Each call goes on where the one before was stopped."""
+    world, names = many_pools(40)
+    turns = 0
+    storage, gate = world.client()
+    gate.fails = lambda call, write: "down" if call > 30 else ""  # as if the timeout were over
+    with pytest.raises(OutcomeUnknown, match=r"flavors\.update with these pools finishes it"):
+        storage.flavors.create("f", pools=names)
+    while world.operator.flavors.get("f").pools != tuple(names):
+        world.check()
+        gate.calls, turns = 0, turns + 1
+        assert turns < 10
+        with ends(OutcomeUnknown):
+            storage.flavors.update("f", pools=names)
+    assert turns >= 2
+
+
+def test_after_an_unknown_outcome_of_its_creation_an_update_finishes_a_flavor() -> None:
+    calls = calls_of("create h")
+    for number in range(1, calls + 1):
+        for moment in ("down", "before", "after"):
+            world = installation()
+            storage, gate = world.client()
+            gate.fails = lambda call, write, number=number, moment=moment: (  # type: ignore[misc]
+                moment if call >= number else ""
+            )
+            with ends(StorageUnavailable):
+                storage.flavors.create("h", pools=["a", "b"])
+            gate.fails = lambda call, write: ""
+            if not storage.flavors.create("h", pools=["a", "b"]):
+                storage.flavors.update("h", pools=["a", "b"])
+            world.check()
+            assert storage.flavors.get("h").pools == ("a", "b"), (number, moment)
+
+
+def test_every_step_looks_at_the_deadline() -> None:
+    """A store that never blocks lets no operation go on after its timeout."""
+    world, names = many_pools(5)
+    storage, gate = world.client()
+    for name, operation in MANY.items():
+        left = iter([10.0] * 8)
+        with pytest.MonkeyPatch.context() as patch:
+            for module in ("documents", "contract"):
+                patch.setattr(f"zaqar_core.{module}.remaining", lambda timeout, left=left: next(left, 0.0))
+            gate.calls = 0
+            with pytest.raises(OutcomeUnknown):
+                operation(storage, names)
+        assert gate.calls <= 10, name
+        world, names = many_pools(5)
+        storage, gate = world.client()

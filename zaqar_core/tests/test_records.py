@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from zaqar_core.contract import QueueKey, Record, RecordStore, Space
 from zaqar_core.documents import QUEUES
-from zaqar_core.errors import IncompatibleStorage, OutcomeUnknown, StorageClosed, StorageUnavailable
+from zaqar_core.errors import IncompatibleStorage, InvalidMetadata, OutcomeUnknown, StorageClosed, StorageUnavailable
 from zaqar_core.models import Page, QueueEntry
 from zaqar_core.records import QueueRecords
 
@@ -92,6 +93,7 @@ Write = Callable[[QueueRecords], bool]
 WRITES: dict[str, Write] = {
     "create": lambda queues: queues.create(ORDERS, b'{"mine":1}'),
     "set": lambda queues: queues.set_metadata(ORDERS, b'{"mine":1}'),
+    "change": lambda queues: queues.change_metadata(ORDERS, lambda metadata: b'{"mine":1}'),
 }
 
 
@@ -99,7 +101,7 @@ WRITES: dict[str, Write] = {
 def write(request: pytest.FixtureRequest, store: Store) -> Write:
     """A write that finds what it needs: no record to create one, one to replace it."""
     name: str = request.param
-    if name == "set":
+    if name != "create":
         store.write(b'{"before":1}')
     return WRITES[name]
 
@@ -233,3 +235,57 @@ def test_pages_end_exactly_where_the_queues_do(queues: QueueRecords) -> None:
     assert page("", 3) == Page(entries("abc"), "c", more=False)
     assert page("c", 2) == Page([], "c", more=False)
     assert queues.list("none", marker="", limit=2, detailed=True, prefix="") == Page([], "", more=False)
+
+
+def test_a_change_in_part_keeps_what_others_wrote_meanwhile(store: Store, queues: QueueRecords) -> None:
+    store.write(b'{"theirs":0}')
+    others = iter([b'{"theirs":1}', b'{"theirs":2,"more":3}'])
+
+    def interfere() -> None:
+        theirs = next(others, None)
+        if theirs is not None:
+            store.write(theirs)
+
+    store.meanwhile = interfere
+    assert queues.change_metadata(ORDERS, lambda metadata: json.dumps({**metadata, "mine": 1}).encode())
+    assert queues.get_metadata(ORDERS) == {"theirs": 2, "more": 3, "mine": 1}
+
+
+def test_what_a_change_refuses_is_not_written(store: Store, queues: QueueRecords) -> None:
+    store.write(b'{"a":1}')
+
+    def refuse(metadata: object) -> bytes:
+        raise InvalidMetadata("no")
+
+    with pytest.raises(InvalidMetadata):
+        queues.change_metadata(ORDERS, refuse)
+    assert store.nonces == []
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b'{"_max_claim_count":"3"}',
+        b'{"_max_claim_count":true}',
+        b'{"_max_claim_count":0}',
+        b'{"_default_message_ttl":1e999}',
+        b'{"_default_message_delay":-1}',
+        b'{"_dead_letter_queue":"orders"}',
+        b'{"_dead_letter_queue":""}',
+        b'{"_dead_letter_queue":"a\\u0000b"}',
+        b'{"_flavor":[]}',
+    ],
+)
+def test_settings_of_a_wrong_type_are_damage_and_not_ignored(
+    store: Store, queues: QueueRecords, metadata: bytes
+) -> None:
+    """To go on without them would lose dead letters, or keep messages for another time than was wanted."""
+    store.write(metadata)
+    with pytest.raises(IncompatibleStorage, match="record 'orders' of queues of project 'acme'"):
+        queues.get_settings(ORDERS)
+
+
+def test_settings_are_the_known_keys_that_are_set(store: Store, queues: QueueRecords) -> None:
+    store.write(b'{"_max_claim_count":null,"_flavor":"f","_newer":1,"own":2}')
+    assert queues.get_settings(ORDERS) == {"_flavor": "f"}
+    assert queues.get_settings(QueueKey("acme", "other")) is None

@@ -367,14 +367,15 @@ class Pools:
         """Announce all, look once whether they may, then confirm all; those that others change go one by one."""
         joining: dict[str, tuple[Record, _State]] = {}
         for record, state in pools:
-            version = self._documents.replace("", record, state.joins(flavor, state).value())
-            if version is not None:
+            announced = state.joins(flavor, state)
+            version = record.version if state == announced else self._documents.replace("", record, announced.value())
+            if version is not None:  # announced, perhaps by a call before this one, which its timeout stopped
                 joining[record.key] = record._replace(version=version), state
         if joining:
             self._check_flavor(joining.keys(), flavor, pools[0][1].capabilities)
         for record, state in pools:
-            announced = joining.get(record.key)
-            if announced is None or not self._replace(announced[0], replace(state.apart(), flavor=flavor)):
+            current = joining.get(record.key)
+            if current is None or not self._replace(current[0], replace(state.apart(), flavor=flavor)):
                 self.update(record.key, flavor=flavor)
 
     def _leaves(self, flavor: str, record: Record, state: _State) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from zaqar_core.errors import InvalidOption, InvalidUri
+from zaqar_core.kit import resolve
 from zaqar_core.uri import Uri, read_options
 
 REDIS_PORT: Final = 6379
@@ -164,6 +165,11 @@ def _address(text: str, default_port: int) -> Address:
         host = host[1:-1]
     elif ":" in host:
         raise InvalidUri(f"{text!r} is no host and port; write an IPv6 address in brackets: [::1]:{default_port}")
+    if not resolve.is_host(host or "localhost"):
+        raise InvalidUri(
+            f"expected the name or the IP address of a host, got {host[:80]!r}; write for example redis.example.org or "
+            f"10.0.0.1:{default_port}"
+        )
     if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         raise InvalidUri(f"{text!r} has no port from 1 to 65535; write for example host:{default_port}")
     return Address(host or "localhost", int(port))

@@ -70,7 +70,7 @@ class Server:
             _log.info("%s does not answer %s: %s", on.where, command[0], error)
             return None
         except StorageError as error:
-            if isinstance(error, Broken | OutcomeUnknown) and time.monotonic() < deadline:
+            if isinstance(error, Broken | OutcomeUnknown):
                 _log.info("%s breaks the connection at %s: %s", on.where, command[0], error)
                 return None
             raise public(error) from error.__cause__
@@ -124,7 +124,7 @@ class Server:
     ) -> Any:
         """``in_full``: the request with the text of a script, whose digest the server may not know.
 
-        ``breaks``: how many broken connections are enough; None for any number.
+        ``breaks``: after how many broken connections to raise ``Broken`` or ``OutcomeUnknown``; None for any number.
         """
         unanswered: OutcomeUnknown | None = None
         pause = _SHORTEST_PAUSE
@@ -144,11 +144,13 @@ class Server:
                     again = self._topology.changed(error)
                 else:
                     again = isinstance(error, Later | Broken)
-                if breaks is not None and isinstance(error, Broken | OutcomeUnknown):
-                    breaks -= 1
                 now = time.monotonic()
+                if breaks is not None and isinstance(error, Broken | OutcomeUnknown) and now < deadline:
+                    breaks -= 1
+                    if breaks == 0:
+                        raise
                 # Another would hardly be answered in time.
-                if not again or breaks == 0 or now + pause + (now - began) >= deadline:
+                if not again or now + pause + (now - began) >= deadline:
                     raise _final(error, unanswered, effect) from error.__cause__
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)

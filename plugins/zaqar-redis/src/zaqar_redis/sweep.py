@@ -28,7 +28,7 @@ def _all_of(queues: Queues, server: Connections, deadline: float) -> int:
         reply = queues.server.optional(
             "SCAN", cursor, "MATCH", f"{queues.prefix}:*", "COUNT", _KEYS_A_STEP, on=server, deadline=deadline
         )
-        if reply is None:
+        if not (isinstance(reply, list) and len(reply) == 2 and isinstance(reply[1], list)):
             _log.warning("%s does not let gc look for keys (SCAN): queues settle when they are next used", server.where)
             break
         cursor, keys = reply

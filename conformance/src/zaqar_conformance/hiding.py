@@ -57,7 +57,7 @@ def secrets_of(text: str) -> Iterator[str]:
     yield from secrets
     for part in urlsplit(text).query.split("&"):
         written = part.partition("=")[2]
-        if any(secret in unquote_plus(written) for secret in secrets):
+        if any(form in unquote_plus(written) for secret in secrets for form in _forms(secret)):
             yield written
 
 

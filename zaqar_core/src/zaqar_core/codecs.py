@@ -108,7 +108,7 @@ def _check(codec: Any) -> None:
         complete = all(hasattr(codec, part) for part in ("name", "encode", "decode"))
         name = codec.name if complete else None
     except Exception as error:
-        raise CodecError(
+        raise InvalidInput(
             f"codec {shown(codec)} fails with {type(error).__name__} when its name is read: repair it"
         ) from error
     if not complete:

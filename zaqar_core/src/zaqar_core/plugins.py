@@ -67,7 +67,6 @@ def _report(place: str, error: Exception) -> None:
             "reinstall it",
             place,
             type(error).__name__,
-            exc_info=error,
         )
 
 

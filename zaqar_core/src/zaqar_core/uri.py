@@ -49,7 +49,7 @@ class Uri:
         """Read ``text``; ``extra`` adds options. Raises ``InvalidUri``, ``InvalidOption``.
 
         What could be read in two ways is refused, since one of them may show a password as a host, a path or an
-        option: in a user name or password ``/``, ``?``, ``#``, ``@`` and ``%`` have to be percent-encoded, elsewhere
+        option: in a user name or password ``/``, ``?``, ``#`` and ``%`` have to be percent-encoded, behind the hosts
         ``@`` and ``#``. No error shows more of the text than its scheme.
         """
         if not isinstance(text, str):
@@ -68,10 +68,10 @@ class Uri:
         before, _, query = rest.partition("?")
         authority, slash, path = before.partition("/")
         user, _, hosts = authority.rpartition("@")
-        if "@" in user or "@" in path or "@" in query:
+        if "@" in path or "@" in query:
             raise InvalidUri(
-                f"{uri} has an '@' that does not end user and password; write it as %40, and in a user name or "
-                "password also write '/' as %2F, '?' as %3F, '#' as %23 and '%' as %25"
+                f"{uri} has an '@' behind a '/' or '?'; write '@' as %40, and in a user name or password also write "
+                "'/' as %2F, '?' as %3F, '#' as %23 and '%' as %25"
             )
         if not all(map(_is_host, hosts.split(","))):
             raise InvalidUri(

@@ -38,6 +38,14 @@ class Installation:
         invalidate_caches()
         return module
 
+    def damage(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Install a distribution whose metadata are these files alone."""
+        info = self._folder / f"{name.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        for file, data in files.items():
+            (info / file).write_bytes(data)
+        invalidate_caches()
+
     def imported(self, module: str) -> bool:
         """Whether anything has imported the module."""
         return module in sys.modules

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
+from itertools import count
 from typing import Any
 
 from zaqar_conformance.check import check, ensure, ensure_equal, ensure_raises
@@ -38,6 +40,18 @@ _REMEDIES = (
     "split", "store", "wrap", "write",
 )  # fmt: skip
 """Words of which an error's text has one: it says what to do."""
+
+
+def _fail(*_: object) -> Any:
+    raise ArithmeticError("a method of the caller's own object")
+
+
+class _Failing:
+    """Whatever is done with it raises."""
+
+    __repr__ = __str__ = __eq__ = __hash__ = __bool__ = __len__ = __iter__ = __contains__ = _fail
+    __int__ = __float__ = __index__ = __lt__ = __le__ = __getitem__ = __getattr__ = _fail
+
 
 _NO_NUMBERS: tuple[object, ...] = (True, False, "60", b"60", [60], Decimal(60), dt.timedelta(60))
 _BEYOND: tuple[object, ...] = (-1, -0.001, float("nan"), float("inf"), float("-inf"), 10**400, 1e300)
@@ -128,15 +142,15 @@ def input_durations_of_claims(env: Env) -> None:
     held = claims.create(queue, ttl=500, grace=100, limit=1)
     claim_id = str(held.id)
     handle = env.storage.queue(queue)
-    bad_ttl = (*_NO_NUMBERS, *_BEYOND, None, 0, limits.max_claim_ttl + 1)
-    bad = (*_NO_NUMBERS, *_BEYOND, None)
+    bad_ttl = (*_NO_NUMBERS, *_BEYOND, 0, limits.max_claim_ttl + 1)
+    bad = (*_NO_NUMBERS, *_BEYOND)
     calls: list[tuple[str, Callable[..., object], Iterable[object]]] = [
         ("ttl", partial(claims.create, queue), bad_ttl),
         ("grace", partial(claims.create, queue), (*bad, limits.max_claim_grace + 1)),
         ("ttl", partial(claims.update, queue, claim_id), bad_ttl),
         ("grace", partial(claims.update, queue, claim_id), (*bad, limits.max_claim_grace + 1)),
-        ("delay", partial(claims.delete, queue, claim_id), (*bad, limits.max_message_delay + 1)),
-        ("wait", handle.claim, (*bad, 10 * 24 * 3600)),
+        ("delay", partial(claims.delete, queue, claim_id), (*bad, None, limits.max_message_delay + 1)),
+        ("wait", handle.claim, (*bad, None, 10 * 24 * 3600)),
         ("ttl", handle.claim, bad_ttl),
     ]
     for argument, method, values in calls:
@@ -162,7 +176,7 @@ def input_limits(env: Env) -> None:
         ("queues.list", storage.queues.list, most.max_queues_per_page),
     ]
     for what, method, highest in methods:
-        for limit in (0, -1, highest + 1, 10**400, True, 1.0, 1.5, "1", None, float("nan"), [1]):
+        for limit in (0, -1, highest + 1, 10**400, True, 1.0, 1.5, "1", float("nan"), [1]):
             _refused("INP-003", InvalidLimit, f"{what} with limit", limit, partial(method, limit=limit))
     stats = storage.messages.stats(queue)
     ensure_equal((stats.free, stats.claimed), (1, 0), "INP-003", "free and claimed messages after the refusals")
@@ -499,6 +513,125 @@ def input_secrets_are_never_shown(env: Env) -> None:
                 shown += [repr(parsed), str(parsed), f"{parsed}", repr([parsed])]
     for text in (*shown, *logged):
         ensure(secret not in text and quoted not in text, "INP-009", f"a secret shows in: {text}")
+
+
+@check("INP-010")
+def input_flags(env: Env) -> None:
+    """What is neither True nor False is refused where a flag is meant, and the error names the argument."""
+    queue, storage = env.queue(), _untyped(env.storage)
+    storage.messages.post(queue, [NewMessage(1)])
+    methods: list[tuple[str, Callable[..., object]]] = [
+        *((flag, partial(storage.messages.list, queue)) for flag in ("echo", "include_claimed", "include_delayed")),
+        *((flag, storage.queue(queue).list) for flag in ("echo", "include_claimed", "include_delayed")),
+        ("newest", partial(storage.messages.first, queue)),
+        ("detailed", storage.queues.list),
+        ("confirmed", partial(storage.subscriptions.confirm, queue, "none")),
+    ]
+    for flag, method in methods:
+        for value in (None, 0, 1, "yes", "no", "", b"", [], {}, object()):
+            raised = _refused("INP-010", InvalidInput, f"{flag}=", value, partial(method, **{flag: value}))
+            ensure(flag in str(raised), "INP-010", f"the error does not name the argument {flag}: {raised}")
+
+
+@check("INP-011")
+def input_of_any_kind(env: Env) -> None:
+    """Values that cannot be shown, compared, counted or iterated over are refused like any other; nothing happens."""
+    queue, storage = env.queue(), _untyped(env.storage)
+    storage.messages.post(queue, [NewMessage(1)])
+    claim_id = str(storage.claims.create(queue, ttl=500).id)
+    post: Callable[[object], object] = partial(storage.messages.post, queue)
+    methods: dict[str, Callable[[Any], object]] = {
+        **_methods_of_a_queue(storage),
+        "a project": lambda value: storage.messages.stats(queue, project=value),
+        "a client id": lambda value: storage.messages.post(queue, [NewMessage(2)], client_id=value),
+        "messages": post,
+        "a message": lambda value: post([value]),
+        "a body": lambda value: post([NewMessage({"a": [value]})]),
+        "a ttl": lambda value: post([NewMessage(2, ttl=value)]),
+        "headers": lambda value: post([NewMessage(2, headers=value)]),
+        "a header": lambda value: post([NewMessage(2, headers={"a": value})]),
+        "a dedup id": lambda value: post([NewMessage(2, dedup_id=value)]),
+        "metadata": lambda value: storage.queues.set_metadata(queue, value),
+        "a value of metadata": lambda value: storage.queues.set_metadata(queue, {"_max_claim_count": value}),
+        "an id": lambda value: storage.messages.delete(queue, value),
+        "ids": lambda value: storage.messages.bulk_get(queue, value),
+        "claim ids": lambda value: storage.messages.bulk_delete(queue, ["a"], claim_ids=value),
+        "a limit": lambda value: storage.messages.list(queue, limit=value),
+        "a marker": lambda value: storage.messages.list(queue, marker=value),
+        "a marker of queues": lambda value: storage.queues.list(marker=value),
+        "a prefix": lambda value: storage.queues.list(prefix=value),
+        "the ttl of a claim": lambda value: storage.claims.update(queue, claim_id, ttl=value),
+        "a delay": lambda value: storage.claims.delete(queue, claim_id, delay=value),
+        "a timeout": lambda value: env.connect(timeout=value),
+        "codecs": lambda value: env.connect(codecs=value),
+        "limits": lambda value: env.connect(limits=value),
+        "a control plane": lambda value: env.connect(control=value),
+    }
+    kinds: dict[str, Callable[[], object]] = {
+        "an integer of 5001 digits": lambda: 10**5000,
+        "an object whose methods raise": _Failing,
+        "a list of one": lambda: [_Failing()],
+        "a dict with such an integer": lambda: {10**5000: 1},
+        "an iterator that raises": lambda: map(_fail, [1]),
+    }
+    for kind, make in kinds.items():
+        for what, method in methods.items():
+            raised = _refused("INP-011", InvalidInput, f"{kind} as {what}", None, partial(method, make()))
+            ensure(len(str(raised)) < 1_000, "INP-011", f"the error about {what} has {len(str(raised))} characters")
+    seen = [(message.body, message.claim_id) for message in storage.messages.list(queue, include_claimed=True).items]
+    ensure_equal(seen, [(1, claim_id)], "INP-011", "messages and their claims after the refusals")
+
+
+@check("INP-011")
+def input_that_never_ends(env: Env) -> None:
+    """A collection that never ends is refused once one item above the limit was read."""
+    queue = env.queue()
+    with env.connect(limits=Limits(max_messages_per_post=3, max_ids_per_call=3)) as storage:
+        methods: dict[str, Callable[[Iterable[Any]], object]] = {
+            "messages.post": partial(storage.messages.post, queue),
+            "messages.bulk_get": partial(storage.messages.bulk_get, queue),
+            "messages.bulk_delete": partial(storage.messages.bulk_delete, queue),
+            "messages.bulk_delete, as claims,": lambda ids: storage.messages.bulk_delete(queue, ["a"], claim_ids=ids),
+            "claims.delete": lambda ids: storage.claims.delete(queue, "a", message_ids=ids),
+        }
+        for what, method in methods.items():
+            numbers = count()
+            items = (NewMessage(number) if what == "messages.post" else str(number) for number in numbers)
+            _refused("INP-011", InvalidInput, f"{what} of what never ends", None, partial(method, items))
+            ensure_equal(next(numbers), 4, "INP-011", f"items that {what} read, where 3 are allowed")
+    _untouched(env, queue, "INP-011")
+
+
+@check("INP-012")
+def input_uris_that_could_be_read_in_two_ways(env: Env) -> None:
+    """A user name or password that is not percent-encoded is refused rather than shown in part."""
+    call: Callable[..., Storage] = connect
+    secret = f"hunter2{new_id()}"
+    for odd in ("/", "?", "#", "/a:", "?a=b&", "//", "/?", "%2F/", "[", "]", ":/"):
+        for user in (
+            f"u{odd}{secret}:p",
+            f":{secret}{odd}x",
+            f":x{odd}{secret}",
+            f"u:1{odd}{secret}=y",
+            f"{secret}{odd}",
+        ):
+            uri = f"memory://{user}@{new_id()}/0"
+            for what, attempt in (
+                ("connect", partial(call, uri)),
+                ("control", partial(env.connect, control=uri)),
+                ("a pool", partial(env.storage.pools.create, f"p{new_id()}", uri=uri)),
+            ):
+                try:
+                    attempt()
+                except ZaqarError as error:
+                    ensure(secret not in error_text(error), "INP-012", f"{what} shows it of {uri}: {error}")
+                with suppress(InvalidUri):
+                    ensure(secret not in str(Uri.parse(uri)), "INP-012", f"str shows it of {uri}")
+    for host in ("h:p", "h:65536", "h:" + "9" * 5000, "a..b", "a b", "[::1", "x" * 64, "[h]", "h/a@b", "h?a=b@c"):
+        for uri in (f"memory://{host}", f"memory://{secret}:{secret}@{host}"):
+            raised = _refused("INP-012", InvalidUri, "a URI with a host that is none", None, partial(call, uri))
+            hidden = secret not in error_text(raised) and host not in error_text(raised)
+            ensure(hidden, "INP-012", f"the error shows more than the scheme: {raised}")
 
 
 def _refused(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 from zaqar_conformance.check import check, ensure, ensure_equal, ensure_raises
 from zaqar_conformance.checks._installed import installation
+from zaqar_conformance.checks._support import error_text, log_texts
 from zaqar_conformance.env import Env
 from zaqar_core import NewMessage, Storage, connect
 from zaqar_core.contract import Driver, new_id
 from zaqar_core.errors import (
     AmbiguousScheme,
     BrokenDriver,
+    CodecError,
     ContractMismatch,
     DriverError,
     QueueDoesNotExist,
@@ -176,6 +179,90 @@ def registry_one_distribution_met_twice(env: Env) -> None:
         installed.add("one-queue", {"one": _REFERENCE, "one+tls": _REFERENCE})
         for scheme in ("one", "one+tls"):
             connect(f"{scheme}://{new_id()}").close()
+
+
+_OPENING = """
+from zaqar_conformance.reference import ReferenceDriver
+from zaqar_core.errors import StorageUnavailable
+
+class {name}(ReferenceDriver):
+    @classmethod
+    def open(cls, uri, **times):
+        secret = uri.password
+        {source}
+"""
+
+
+@check("REG-005")
+def registry_a_driver_that_fails_to_open(env: Env) -> None:
+    """Whatever ``open`` raises is an error of this project with its cause, and none of their texts shows a secret."""
+    secret = f"hunter2{new_id()}"
+    sources = {
+        "text": ("raise RuntimeError(f'no login with {secret}')", BrokenDriver),
+        "argument": ("raise KeyError(secret)", BrokenDriver),
+        "file": ("raise OSError(5, 'no', secret)", BrokenDriver),
+        "cause": ("raise ValueError('no') from RuntimeError(uri.authority)", BrokenDriver),
+        "nothing": ("return None", BrokenDriver),
+        "number": ("return int(secret)", BrokenDriver),
+        "ours": ("raise StorageUnavailable(f'no {secret}') from OSError(uri.authority)", StorageUnavailable),
+    }
+    source = "".join(_OPENING.replace("{name}", name).replace("{source}", each) for name, (each, _) in sources.items())
+    with installation() as installed:
+        installed.add("failing-queue", {name: f"{{module}}:{name}" for name in sources}, source=source)
+        installed.add("fine-queue", {"fine": _REFERENCE})
+        with connect(f"fine://{new_id()}") as storage:
+            for name, (_, error) in sources.items():
+                uri = f"{name}://u:{secret}@h"
+                for what, call in (
+                    ("connect", partial(connect, uri)),
+                    ("control", partial(connect, f"fine://{new_id()}", control=uri)),
+                    ("a pool", partial(storage.pools.create, "p", uri=uri)),
+                ):
+                    raised = ensure_raises(error, "REG-005", f"{what} of a driver whose open fails ({name})", call)
+                    ensure(raised.__cause__ is not None, "REG-005", f"{what}: {raised!r} has no cause")
+                    ensure(secret not in error_text(raised), "REG-005", f"{what}: the error shows it: {raised}")
+
+
+@check("REG-006")
+def registry_imports_that_raise_no_exception(env: Env) -> None:
+    """An import that would end the process breaks what is imported; the user's interrupt passes."""
+    for source in ("raise SystemExit(3)", "raise GeneratorExit", "class Own(BaseException): ...\nraise Own"):
+        with installation() as installed:
+            installed.add("broken-queue", {"broken": "{module}:Driver"}, source=source)
+            installed.add("broken-codec", {"broken": "{module}:Codec"}, source=source, group="zaqar_core.codecs")
+            installed.add("fine-queue", {"fine": _REFERENCE})
+            raised = _fails(BrokenDriver, "REG-006", "broken", "broken-queue")
+            ensure(raised.__cause__ is not None, "REG-006", f"the cause of {source!r} is not chained")
+            call = partial(connect, f"fine://{new_id()}", codecs=["broken"])
+            ensure_raises(CodecError, "REG-006", f"a codec whose import does {source!r}", call)
+            connect(f"fine://{new_id()}").close()
+    with installation() as installed:
+        installed.add("stopped-queue", {"stopped": "{module}:Driver"}, source="raise KeyboardInterrupt")
+        try:
+            connect("stopped://h")
+        except KeyboardInterrupt:
+            return
+        ensure(False, "REG-006", "an interrupt while a driver was imported did not reach the caller")
+
+
+@check("REG-006")
+def registry_damaged_metadata_hides_no_other(env: Env) -> None:
+    """A distribution whose metadata cannot be read is no error for those who use another."""
+    for files in (
+        {"entry_points.txt": b"\xff\xfe"},
+        {"entry_points.txt": b"[zaqar_core.drivers]\nno equals sign\n"},
+        {"METADATA": b"\xff", "entry_points.txt": b"[zaqar_core.drivers]\nodd = odd:Odd\n"},
+        {"entry_points.txt": b"[zaqar_core.drivers]\nodd = \n"},
+    ):
+        with installation() as installed, log_texts() as logged:
+            installed.add("fine-queue", {"fine": _REFERENCE})
+            installed.damage("a-queue", files)
+            connect(f"fine://{new_id()}").close()
+            raised = ensure_raises(
+                DriverError, "REG-006", "connect to what a damaged one offers", partial(connect, "odd://h")
+            )
+        named = any("a_queue" in text for text in logged) or not isinstance(raised, UnknownScheme)
+        ensure(named, "REG-006", f"what was left out of {files} is in no log: {logged}")
 
 
 @check("REG-004")

@@ -12,7 +12,7 @@ import pytest
 
 from zaqar_conformance.bytecodes import Interruption, interrupt
 from zaqar_core.errors import StorageUnavailable
-from zaqar_core.kit import Slots
+from zaqar_core.kit import Slot, Slots
 
 _SOON = 0.5
 
@@ -174,3 +174,51 @@ def test_holders_are_those_whose_frames_still_run() -> None:
     assert slots.holders() == {1: sys._getframe()}
     second.give_back()
     assert slots.holders() == {}
+
+
+def test_a_taker_whose_knowledge_is_old_takes_nothing_from_the_next_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its look at the holder and its taking, that one gives back, ends, and another takes."""
+    slots, took = Slots(1, "the lock"), []
+    is_free = Slot.is_free
+    taken, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        slot = slots.take(time.monotonic() + 60)
+        taken.set()
+        go_on.wait(60)
+        slot.give_back()
+
+    def next_holder() -> None:
+        slot = slots.take(time.monotonic() + 60)
+        took.append("next")
+        done.wait(60)
+        slot.give_back()
+
+    def late(self: Slot) -> bool:
+        monkeypatch.setattr(Slot, "is_free", is_free)
+        go_on.set()
+        threads[0].join()
+        threads[1].start()
+        while not took:
+            time.sleep(0)
+        return is_free(self)
+
+    threads = [threading.Thread(target=first), threading.Thread(target=next_holder)]
+    threads[0].start()
+    assert taken.wait(60)
+    monkeypatch.setattr(Slot, "is_free", late)
+    with pytest.raises(StorageUnavailable, match="in use until the timeout"):
+        _use(slots, seconds=0.1)
+    done.set()
+    threads[1].join()
+    _use(slots, seconds=0.0)
+
+
+def test_a_slot_given_back_meanwhile_is_no_reason_to_speak_of_an_interrupted_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots = Slots(1, "the lock")
+    tries = iter([False])
+    attempt = slots._try
+    monkeypatch.setattr(slots, "_try", lambda mine: next(tries, None) is None and attempt(mine))
+    _use(slots)

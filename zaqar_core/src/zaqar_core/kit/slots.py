@@ -4,7 +4,9 @@
 ``Condition.wait``, leaves them taken for the rest of the process. Here a slot belongs to the frame that took it. A
 frame that has ended without giving its slot back has lost it, and the next taker inherits it.
 
-Every step that matters is one call into C, so that it has happened or not: ``dict.setdefault`` and ``dict.pop``.
+Every step that matters is one call into C or one assignment, so that it has happened or not. The slots of one number
+form a chain: each has at most one heir, found by ``dict.setdefault``, and can have one only once it was given back or
+lost, which it then stays. So a taker whose knowledge is old by the time it acts can do no harm.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Slots:
         """``what`` names the resource in errors: "the write lock of the file"."""
         self._limit = limit
         self._what = what
-        self._held: dict[int, Slot] = {}
+        self._latest: dict[int, Slot] = {}
+        """By number; the one that holds it, or held it last, is this one's last heir."""
         self._given_back: SimpleQueue[None] = SimpleQueue()
 
     def take(self, deadline: float) -> Slot:
@@ -65,76 +68,68 @@ class Slots:
     def holders(self) -> dict[int, FrameType]:
         """The frames that hold a slot, by its number, from 0 below ``limit``. Those that have lost one are left out."""
         found: dict[int, FrameType] = {}
-        for number, first in list(self._held.items()):
-            holder = first.last_heir()
+        for number, known in list(self._latest.items()):
+            holder = known.last_heir()
             frame = holder.frame
-            if frame is not None and not holder.is_lost():
+            if frame is not None and not holder.is_free():
                 found[number] = frame
         return found
 
     def _try(self, mine: Slot) -> bool:
         for number in range(self._limit):
             mine.number = number
-            holder = self._held.setdefault(number, mine)
-            if holder is mine:
+            known = self._latest.setdefault(number, mine)
+            if known is mine:
                 return True
-        for number in range(self._limit):
-            mine.number = number
-            holder = self._held.setdefault(number, mine)
-            if holder is mine or self._inherit(holder.last_heir(), mine):
+            last = known.last_heir()
+            if last.is_free() and last.heirs.setdefault(0, mine) is mine:
+                self._latest[number] = mine
                 return True
         return False
 
-    def _inherit(self, holder: Slot, mine: Slot) -> bool:
-        """Whether the holder has lost its slot, and this caller, of all that found it so, gets it."""
-        if not holder.is_lost() or holder.heirs.setdefault(0, mine) is not mine:
-            return False
-        self._held[mine.number] = mine
-        return True
-
     def _is_reentrant(self, caller: FrameType) -> bool:
-        holders = {id(holder.last_heir().frame) for holder in list(self._held.values())}
-        frame: FrameType | None = caller.f_back
-        while frame is not None and holders:
-            holders.discard(id(frame))
+        """Whether all slots are held by calls that the caller interrupted."""
+        held = self.holders()
+        stack = set()
+        frame = caller.f_back
+        while frame is not None:
+            stack.add(frame)
             frame = frame.f_back
-        return not holders
-
-    def _give_back(self, slot: Slot) -> None:
-        self._held.pop(slot.number)
-        if self._given_back.empty():
-            self._given_back.put(None)
+        return len(held) == self._limit and stack.issuperset(held.values())
 
 
 class Slot:
     """One of the ``Slots``, held by the frame that took it."""
 
-    __slots__ = ("_slots", "frame", "heirs", "number")
+    __slots__ = ("_returned", "_slots", "frame", "heirs", "number")
 
     def __init__(self, slots: Slots, frame: FrameType) -> None:
         self._slots = slots
+        self._returned = False
         self.frame: FrameType | None = frame
         self.number = -1
         self.heirs: dict[int, Slot] = {}
-        """Who inherited it after its frame had lost it: one at most."""
+        """Who has it next: one at most."""
 
     def give_back(self) -> None:
         """Let the next caller have it. Call it once, in the frame that took it."""
-        self._slots._give_back(self)
+        self._returned = True
         self.frame = None  # or this slot and its frame would hold each other, until the garbage collector comes
+        if self._slots._given_back.empty():
+            self._slots._given_back.put(None)
 
     def last_heir(self) -> Slot:
-        """The one that holds it now."""
+        """The one that holds it now, or held it last."""
         slot = self
         while slot.heirs:
             slot = slot.heirs[0]
         return slot
 
-    def is_lost(self) -> bool:
-        """Whether its frame has ended without giving it back."""
+    def is_free(self) -> bool:
+        """Whether it was given back, or lost: its frame has ended without giving it back."""
         frame = self.frame
-        if frame is None:
-            return False
+        if self._returned or frame is None:
+            return True
         try:
             frame.clear()  # which a frame that still runs refuses, and which does no harm to one that has ended
         except RuntimeError:

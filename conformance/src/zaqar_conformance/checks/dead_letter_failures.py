@@ -73,7 +73,7 @@ def a_failed_move_is_logged_and_observed(env: Env) -> None:
     ensure_equal(moves, [("dead_letters.move", "StorageFull")], "DLQ-006", "moves that observers saw, with their error")
 
 
-@check("DLQ-007")
+@check("DLQ-007", waits=True)
 def a_move_that_outlasts_its_claim_multiplies_no_letter(env: Env) -> None:
     """Where each move is slower than its claim is long, letters are moved all the same, and none of them twice."""
     for without in ("", "IDEMPOTENT_POST"):

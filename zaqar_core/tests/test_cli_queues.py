@@ -89,6 +89,23 @@ def test_show_stats_and_metadata(zaqar: Zaqar) -> None:
     assert zaqar("queue", "show", "orders", "--json").documents[0]["metadata"] == {"b": 1}
 
 
+def test_update_metadata_leaves_other_keys(zaqar: Zaqar) -> None:
+    zaqar("queue", "create", "orders", '{"kept": 1, "old": 2, "gone": 3}')
+    done = zaqar("queue", "update-metadata", "orders", '{"old": 4, "new": 5}', "--remove", "gone")
+    assert (done.code, done.out) == (0, "changed queue 'orders'\n")
+    expected = {"kept": 1, "old": 4, "new": 5}
+    assert zaqar("queue", "show", "orders", "--json").documents[0]["metadata"] == expected
+    misspelt = zaqar("queue", "update-metadata", "orders", '{"_max_claims_count": 3}')
+    assert misspelt.code == 2
+    assert "did you mean '_max_claim_count'?" in misspelt.err
+    nothing = zaqar("queue", "update-metadata", "orders")
+    assert (nothing.code, nothing.err) == (
+        2,
+        "zaqar: error: nothing to change: write keys to set, as a JSON object, or --remove KEY\n",
+    )
+    assert zaqar("queue", "show", "orders", "--json").documents[0]["metadata"] == expected
+
+
 def test_purge_and_delete(zaqar: Zaqar) -> None:
     post(zaqar, 1, 2)
     refused = zaqar("queue", "purge", "orders")
@@ -99,7 +116,18 @@ def test_purge_and_delete(zaqar: Zaqar) -> None:
     assert zaqar("queue", "list").out == ""
 
 
-@pytest.mark.parametrize("command", ["show", "stats", "delete --yes", "purge --yes", "set-metadata {}"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "show",
+        "stats",
+        "delete --yes",
+        "purge --yes",
+        "set-metadata {}",
+        "update-metadata {}",
+        "update-metadata --remove=a",
+    ],
+)
 def test_a_queue_that_is_not_there(zaqar: Zaqar, command: str) -> None:
     verb, *rest = command.split()
     done = zaqar("queue", verb, "nosuch", *rest)

@@ -22,6 +22,7 @@ from zaqar_core.errors import (
     StorageUnavailable,
     ZaqarError,
 )
+from zaqar_core.kit import remaining
 from zaqar_core.observers import ObservedOperation, hookimpl, register, unregister
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -65,6 +66,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(State, "__init__", made)
     monkeypatch.setattr("zaqar_core.claims.time", clock)
     monkeypatch.setattr("zaqar_core.dead_letters.time", clock)
+    monkeypatch.setattr(
+        sys.modules["zaqar_core.kit.deadline"], "time", clock
+    )  # the package has a function of that name
     return clock
 
 
@@ -278,9 +282,11 @@ def test_a_dead_letter_with_little_life_left_does_not_forbid_the_delay_of_others
 
 
 def slow(faults: Faults, clock: Clock, seconds: Callable[[str], float]) -> None:
-    """Calls take time, before they take effect."""
+    """Calls take time, before they take effect; none is begun when there is no time left."""
 
     def wait(name: str) -> None:
+        if remaining(600) <= 0:
+            raise StorageUnavailable("the timeout is over")
         clock.now += seconds(name)
 
     faults.on_call = wait
@@ -331,7 +337,8 @@ def test_a_lease_that_is_over_before_the_deletion_leaves_no_second_copy(
     uri += "?without=IDEMPOTENT_POST"
     with connect(uri) as operator, faulty(uri, monkeypatch, timeout=600) as (client, faults):
         prepare(operator, dead=5, healthy=0)
-        slow(faults, clock, lambda name: TTL + 1 if name == "messages.delete" else 0.0)
+        calls = iter([TTL + 1, 0.0] * 5)  # the second of two deletions takes the copy back
+        slow(faults, clock, lambda name: next(calls) if name == "messages.delete" else 0.0)
         for _ in range(5):
             assert client.claims.create("q", ttl=TTL, limit=5).id is None
         assert bodies(operator.messages.list("dead").items) == []
@@ -341,6 +348,20 @@ def test_a_lease_that_is_over_before_the_deletion_leaves_no_second_copy(
         faults.on_call = lambda name: None
         assert consume_all(client, clock) == []
         assert len(operator.messages.list("dead").items) == 5
+
+
+def test_a_post_that_uses_up_the_time_leaves_no_second_copy(
+    uri: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no time left for the deletion then, but for taking the copy back there is."""
+    uri += "?without=IDEMPOTENT_POST"
+    with connect(uri) as operator, faulty(uri, monkeypatch, timeout=600) as (client, faults):
+        prepare(operator, dead=5)
+        slow(faults, clock, lambda name: 0.6 * TTL if name == "messages.post" else 0.0)
+        claim = client.claims.create("q", ttl=TTL)
+        assert bodies(claim.messages) == [0, 1, 2, 3]
+        assert faults.calls[-3:] == ["messages.post", "messages.delete", "messages.delete"]
+        assert bodies(operator.messages.list("dead").items) == []
 
 
 def test_a_timeout_amid_dead_letters_says_that_some_may_be_moved(

@@ -46,10 +46,7 @@ class DeadLetters:
         now = time.monotonic()
         budget = max(0.0, min(ends - now, remaining(self._context.timeout))) / 2
         try:
-            with time_limit(budget):
-                moved = observe_move(
-                    self._context, queue, partial(self._move, queue, claim, to, until=time.monotonic() + budget)
-                )
+            moved = observe_move(self._context, queue, partial(self._move, queue, claim, to, until=now + budget))
         except Exception as error:
             _log.warning(
                 "dead letters of queue %r of project %r could not be moved to %r: %s; they are tried again when their "
@@ -79,19 +76,22 @@ class DeadLetters:
         """
         if time.monotonic() >= until:
             return 0
-        if self._context.metadata_of(to.key) is None:
-            self._context.register(to.key)
+        with _until(until):
+            if self._context.metadata_of(to.key) is None:
+                self._context.register(to.key)
         moved, size, began = 0, 1, time.monotonic()
         while moved < len(claim.exhausted) and size > 0:
             run = self._run(claim.exhausted[moved : moved + size])
-            self._move_run(queue, str(claim.id), run, to)
+            self._move_run(queue, str(claim.id), run, to, until)
             moved += len(run)
             now = time.monotonic()
             took, began = max(now - began, 1e-6), now
             size = int(len(run) * (until - now) / took)
         return moved
 
-    def _move_run(self, queue: QueueKey, claim_id: str, run: Sequence[StoredMessage], to: DeadLetterQueue) -> None:
+    def _move_run(
+        self, queue: QueueKey, claim_id: str, run: Sequence[StoredMessage], to: DeadLetterQueue, until: float
+    ) -> None:
         dedup = Capability.IDEMPOTENT_POST in self._context.capabilities
         longest = self._context.limits.max_message_ttl
         letters = [
@@ -103,9 +103,11 @@ class DeadLetters:
             )
             for message in run
         ]
-        copies = self._context.post(self._messages, to.key, letters, client_id=run[0].client_id)
+        with _until(until):
+            copies = self._context.post(self._messages, to.key, letters, client_id=run[0].client_id)
         try:
-            refused = self._messages.delete(queue, [message.id for message in run], claim_ids=[claim_id])
+            with _until(until):
+                refused = self._messages.delete(queue, [message.id for message in run], claim_ids=[claim_id])
         except OutcomeUnknown:
             raise
         except StorageUnavailable:
@@ -134,3 +136,8 @@ class DeadLetters:
             if number and (number == most or size > limits.max_post_bytes or message.client_id != dead[0].client_id):
                 return dead[:number]
         return dead
+
+
+def _until(moment: float) -> time_limit:
+    """For calls that must not keep a consumer waiting; taking copies back may."""
+    return time_limit(max(0.0, moment - time.monotonic()))

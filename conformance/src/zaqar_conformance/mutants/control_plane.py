@@ -29,7 +29,12 @@ def dead_letters_are_deleted_first() -> list[Change]:
     """A dead letter is deleted, and then posted: who dies between loses it."""
 
     def move(
-        self: DeadLetters, queue: QueueKey, claim_id: str, run: Sequence[StoredMessage], to: DeadLetterQueue
+        self: DeadLetters,
+        queue: QueueKey,
+        claim_id: str,
+        run: Sequence[StoredMessage],
+        to: DeadLetterQueue,
+        until: float,
     ) -> None:
         self._messages.delete(queue, [message.id for message in run], claim_ids=[claim_id])
         self._messages.post(to.key, [EncodedMessage(message.body, 60.0) for message in run], client_id="x")
@@ -42,7 +47,12 @@ def dead_letters_have_no_dedup_ids() -> list[Change]:
     """A dead letter is posted without a dedup id: who dies before its deletion doubles it."""
 
     def move(
-        self: DeadLetters, queue: QueueKey, claim_id: str, run: Sequence[StoredMessage], to: DeadLetterQueue
+        self: DeadLetters,
+        queue: QueueKey,
+        claim_id: str,
+        run: Sequence[StoredMessage],
+        to: DeadLetterQueue,
+        until: float,
     ) -> None:
         self._messages.post(to.key, [EncodedMessage(message.body, 60.0) for message in run], client_id="x")
         self._messages.delete(queue, [message.id for message in run], claim_ids=[claim_id])
@@ -56,9 +66,14 @@ def dead_letters_keep_their_own_ttl() -> list[Change]:
     move = DeadLetters._move_run
 
     def move_for_the_rest(
-        self: DeadLetters, queue: QueueKey, claim_id: str, run: Sequence[StoredMessage], to: DeadLetterQueue
+        self: DeadLetters,
+        queue: QueueKey,
+        claim_id: str,
+        run: Sequence[StoredMessage],
+        to: DeadLetterQueue,
+        until: float,
     ) -> None:
-        move(self, queue, claim_id, run, to._replace(ttl=None))
+        move(self, queue, claim_id, run, to._replace(ttl=None), until)
 
     return [(DeadLetters, "_move_run", move_for_the_rest)]
 

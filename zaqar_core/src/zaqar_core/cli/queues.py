@@ -115,7 +115,7 @@ def _set_metadata(session: Session) -> Exit:
 
 def _update_metadata(session: Session) -> Exit:
     given = session.arguments
-    if not given.metadata and not given.remove:
+    if given.metadata is None and not given.remove:
         raise CommandError(
             "nothing to change: write METADATA, a JSON object of keys to set, or --remove KEY", Exit.USAGE
         )

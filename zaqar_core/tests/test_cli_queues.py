@@ -101,7 +101,7 @@ def test_update_metadata_leaves_other_keys(zaqar: Zaqar) -> None:
     nothing = zaqar("queue", "update-metadata", "orders")
     assert (nothing.code, nothing.err) == (
         2,
-        "zaqar: error: nothing to change: write keys to set, as a JSON object, or --remove KEY\n",
+        "zaqar: error: nothing to change: write METADATA, a JSON object of keys to set, or --remove KEY\n",
     )
     assert zaqar("queue", "show", "orders", "--json").documents[0]["metadata"] == expected
 

@@ -35,6 +35,14 @@ def total(driver: SqliteDriver) -> int:
     return driver.messages.stats(QUEUE).total
 
 
+def listed(driver: SqliteDriver) -> int:
+    assert driver.messages
+    page = driver.messages.list(
+        QUEUE, marker=None, limit=9, exclude_client=None, include_claimed=False, include_delayed=False
+    )
+    return len(page.items)
+
+
 def files(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
@@ -231,6 +239,74 @@ def test_a_file_that_cannot_be_read_is_told() -> None:
     with pytest.raises(StorageUnavailable, match=r"'mem' cannot be read \(.*\); check its permissions") as caught:
         open_text("sqlite:////proc/self/mem")
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_new_file_and_those_beside_it_are_for_their_owner_alone(path: Path, open_driver: Open) -> None:
+    """It holds the URIs of pools, with their passwords."""
+    before = os.umask(0o022)
+    try:
+        driver = open_driver()
+    finally:
+        os.umask(before)
+    post(driver)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == {"queues.db": 0o600, "queues.db-wal": 0o600, "queues.db-shm": 0o600}
+    assert driver.health()["file_mode"] == "0600"
+
+
+def test_the_permissions_of_a_file_that_is_there_stay_the_operators(path: Path, open_driver: Open) -> None:
+    path.touch()
+    path.chmod(0o664)
+    driver = open_driver()
+    post(driver)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o664}
+    assert driver.health()["file_mode"] == "0664"
+
+
+def test_what_python_cannot_read_of_a_damaged_file_is_damage(path: Path, open_driver: Open) -> None:
+    driver = open_driver()
+    post(driver)
+    for damage in ("headers = '{'", "headers = 5"):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"UPDATE messages SET {damage}")
+            connection.commit()
+        with pytest.raises(IncompatibleStorage, match="message number 1 cannot be read; the file is damaged"):
+            listed(driver)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE messages SET headers = '', client_id = CAST(x'ff' AS TEXT)")
+        connection.commit()
+    with pytest.raises(IncompatibleStorage, match="damaged"):
+        listed(driver)
+    driver.ping()
+
+
+def test_a_host_whose_clock_is_beyond_what_the_file_can_store_is_told(
+    path: Path, open_driver: Open, set_clock: Callable[[float], None]
+) -> None:
+    driver = open_driver()
+    set_clock(2.0**60)
+    with pytest.raises(StorageUnavailable, match="the host's clock is too far in the future"):
+        post(driver)
+    set_clock(1_000_000)
+    post(driver)
+    assert total(driver) == 1
+
+
+def test_a_folder_that_became_a_file_or_unreachable_is_told(tmp_path: Path, open_driver: Open) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    driver = open_driver(folder / "queues.db")
+    post(driver)
+    folder.rename(tmp_path / "away")
+    folder.touch()
+    with pytest.raises(StorageUnavailable, match="is gone; restore it"):
+        driver.ping()
+    folder.unlink()
+    folder.symlink_to("folder")
+    with pytest.raises(StorageUnavailable, match=r"'queues.db' cannot be reached \(.*\); check the permissions"):
+        driver.ping()
+    with pytest.raises(StorageUnavailable, match=r"'queues.db' cannot be reached"):
+        driver.health()
 
 
 def test_an_sqlite_that_is_too_old_is_told(tmp_path: Path, open_driver: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from zaqar_core.contract import EncodedMessage, QueueKey
-from zaqar_core.errors import IncompatibleStorage
+from zaqar_core.contract import EncodedMessage, QueueKey, Space
+from zaqar_core.errors import IncompatibleStorage, StorageUnavailable
 from zaqar_sqlite import schema
+from zaqar_sqlite.claims import SqliteClaims
 from zaqar_sqlite.driver import SqliteDriver
 from zaqar_sqlite.messages import SqliteMessages
+from zaqar_sqlite.records import SqliteRecords
 
 Open = Callable[..., SqliteDriver]
 Start = Callable[..., subprocess.Popen[str]]
@@ -169,3 +171,100 @@ def test_killed_at_any_statement_of_opening_a_new_file_the_next_one_opens_it(
         post(open_driver(at))
         assert bodies(open_driver(at)) == [b"1"] * 3
         ensure_whole(at)
+
+
+# --- from version 1 ------------------------------------------------------------------------------
+
+AHEAD = 3600 * 1000
+"""By how many milliseconds the clock of the file of version 1 was ahead of the host's."""
+
+
+def make_version_1(path: Path, now: int) -> None:
+    """A file as zaqar-sqlite made it at schema version 1, where positions were moments and one clock judged both."""
+    first, *_ = schema.MIGRATIONS
+    clock = now + AHEAD
+    message = "INSERT INTO messages VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, 'c', '', ?)"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(first)
+        connection.execute("UPDATE state SET clock = ?, next_seq = 100", (clock,))
+        connection.execute("INSERT INTO queues VALUES (1, '', 'q', 2, 1, 2)")
+        connection.execute("INSERT INTO claims VALUES (9, 1, ?, ?, ?)", (now, now + 60_000, "t" * 12))
+        life = now + 900_000
+        rows = [
+            # seq, state, position, due_at, claim, claim_count
+            (1, 0, clock - 5, life, None, 0, b"active"),
+            (2, 1, clock - 3, now + 60_000, 9, 1, b"claimed"),
+            (3, 2, now + 30_000, now + 30_000, None, 0, b"soon"),
+            (4, 2, now + 40_000, now + 40_000, None, 0, b"later"),
+            (5, 0, clock, life, None, 0, b"last"),
+        ]
+        for seq, state, position, due_at, claim, claim_count, body in rows:
+            values = (seq, state, position, due_at, claim, claim_count, now, life, "t" * 12, body)
+            connection.execute(message, values)
+        connection.execute(
+            "INSERT INTO records (kind, project, key, version, nonce, expires_at, value) VALUES "
+            "('queues', '', 'q', 'v', 'n', ?, '{}')",
+            (now + 50_000,),
+        )
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def test_a_file_of_version_1_keeps_its_order_its_moments_and_its_markers(
+    path: Path, open_driver: Open, set_clock: Callable[[float], None], ensure_whole: Ensure
+) -> None:
+    noon = 1_000_000
+    set_clock(noon)
+    make_version_1(path, noon * 1000)
+    ensure_whole(path)
+    marker = f"{noon * 1000 + AHEAD - 4}-2"  # as version 1 gave it, behind "active"
+    driver = open_driver()
+    assert version(path) == len(schema.MIGRATIONS)
+    messages, claims = SqliteMessages(driver._database), SqliteClaims(driver._database)
+
+    def after(some_marker: str | None) -> list[bytes]:
+        page = messages.list(
+            QUEUE, marker=some_marker, limit=9, exclude_client=None, include_claimed=False, include_delayed=False
+        )
+        return [message.body for message in page.items]
+
+    assert bodies(driver) == [b"active", b"claimed", b"last", b"soon", b"later"]
+    [new] = messages.post(QUEUE, [EncodedMessage(b"new", 10.0)], client_id="c")
+    assert after(None) == [b"active", b"last", b"new"]
+    assert after(marker) == [b"last", b"new"]
+    assert driver.health()["positions_ahead_seconds"] == AHEAD / 1000
+    set_clock(noon + 9.999)
+    assert after(None)[-1] == b"new"
+    set_clock(noon + 10)  # what is given from now on runs by the host's clock, although the file's was ahead
+    assert messages.get(QUEUE, [new]) == []
+    set_clock(noon + 40)
+    assert after(marker) == [b"last", b"soon", b"later"]
+    records = SqliteRecords(driver._database)
+    assert [record.key for record in records.scan(Space("queues", ""), limit=9)] == ["q"]
+    set_clock(noon + 60)
+    assert claims.get(QUEUE, f"9-{'t' * 12}") is None
+    assert after(None) == [b"active", b"claimed", b"last", b"soon", b"later"]
+    assert records.count(Space("queues", "")) == 0
+    set_clock(noon + 900)
+    assert after(None) == []
+    driver.close()
+    ensure_whole(path)
+
+
+def test_a_migration_that_has_no_time_leaves_the_file_and_says_what_to_do(
+    path: Path, open_driver: Open, ensure_whole: Ensure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite asks whether to go on; the answer is the deadline's."""
+    driver = open_driver()
+    post(driver)
+    driver.close()
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n;"
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT[0] + endless))
+    newest = version(path)
+    with pytest.raises(StorageUnavailable, match=f"still at schema version {newest}.*a longer connect_timeout"):
+        open_driver(connect_timeout=0.2)
+    assert version(path) == newest
+    monkeypatch.undo()
+    assert bodies(open_driver()) == [b"1"] * 3
+    ensure_whole(path)

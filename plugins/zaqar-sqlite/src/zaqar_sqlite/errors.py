@@ -43,6 +43,7 @@ def translated(error: sqlite3.Error | OverflowError, *, committing: bool) -> Sto
         return StorageFull(f"there is no room to write; free some on the disk. Nothing was written. {said}")
     if committing:
         return OutcomeUnknown(f"the commit failed, so it is unknown whether it happened; check the disk. {said}")
-    if code in _DAMAGED:
+    undecodable = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
+    if code in _DAMAGED or undecodable:
         return IncompatibleStorage(f"the file is damaged or not as this version made it; restore a backup. {said}")
     return StorageUnavailable(f"SQLite cannot use the file; {_REMEDY.get(code, 'see the cause')}. {said}")

@@ -146,12 +146,11 @@ def _headers(text: str, seq: int) -> Mapping[str, str]:
     if not text:
         return NO_HEADERS
     try:
-        headers: dict[str, str] = json.loads(text)
+        return dict(json.loads(text))
     except (TypeError, ValueError) as error:
         raise IncompatibleStorage(
             f"the headers of message number {seq} cannot be read; the file is damaged: restore a backup"
         ) from error
-    return headers
 
 
 def json_list(seqs: Iterable[int]) -> str:

@@ -1,0 +1,192 @@
+"""How much one call does: transactions and statements, counted; and that a call which cannot end stops in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from zaqar_core import kit
+from zaqar_core.contract import EncodedMessage, QueueKey, Space, StoredPage
+from zaqar_core.errors import StorageUnavailable
+from zaqar_sqlite import messages as messages_module
+from zaqar_sqlite.claims import SqliteClaims
+from zaqar_sqlite.driver import SqliteDriver
+from zaqar_sqlite.messages import SqliteMessages
+from zaqar_sqlite.records import SqliteRecords
+
+Open = Callable[..., SqliteDriver]
+SetClock = Callable[[float], None]
+
+QUEUE = QueueKey("", "q")
+SPACE = Space("subscriptions", "")
+NOON = 1_000_000.0
+
+
+def post(
+    driver: SqliteDriver, count: int = 1, *, client: str = "me", ttl: float = 1000.0, delay: float = 0.0
+) -> list[str]:
+    batch = [EncodedMessage(b"1", ttl, delay)] * count
+    return SqliteMessages(driver._database).post(QUEUE, batch, client_id=client)
+
+
+def said(driver: SqliteDriver, call: Callable[[], object]) -> list[str]:
+    """The first word of each statement of the call."""
+    words: list[str] = []
+    database = driver._database
+    database.run(
+        lambda connection: connection.set_trace_callback(lambda text: words.append(text.split()[0])),
+        database.deadline(),
+    )
+    call()
+    database.run(lambda connection: connection.set_trace_callback(None), database.deadline())
+    return words
+
+
+# --- last tries ----------------------------------------------------------------------------------
+
+
+def claimed(driver: SqliteDriver, limit: int = 100, maximum: int | None = 3) -> tuple[list[str], list[str]]:
+    claim = SqliteClaims(driver._database).create(QUEUE, ttl=1.0, grace=1000.0, limit=limit, max_claim_count=maximum)
+    return [message.id for message in claim.messages], [message.id for message in claim.exhausted]
+
+
+def test_a_claim_ends_before_a_last_try_and_takes_it_alone(open_driver: Open, set_clock: SetClock) -> None:
+    driver = open_driver()
+    posted = post(driver, 2)
+    for second in (0, 2):
+        set_clock(NOON + second)
+        assert claimed(driver) == (posted, [])
+    set_clock(NOON + 4)
+    healthy = post(driver, 2)
+    for last in posted:
+        assert claimed(driver) == ([last], [])
+    assert claimed(driver) == (healthy, [])
+    set_clock(NOON + 6)
+    assert claimed(driver) == (healthy, posted)
+    set_clock(NOON + 8)
+    assert claimed(driver) == (healthy[:1], posted)
+    assert claimed(driver, maximum=None) == (healthy[1:], [])
+
+
+@pytest.mark.parametrize("maximum", [1, 2])
+def test_no_neighbour_is_protected_where_one_try_is_allowed_or_the_maximum_was_lowered(
+    open_driver: Open, set_clock: SetClock, maximum: int
+) -> None:
+    driver = open_driver()
+    posted = post(driver, 3)
+    assert claimed(driver, maximum=9) == (posted, [])
+    set_clock(NOON + 2)
+    assert claimed(driver, maximum=9) == (posted, [])
+    set_clock(NOON + 4)
+    fresh = post(driver, 2)
+    assert claimed(driver, maximum=maximum) == (fresh, posted)
+
+
+def test_a_claim_of_a_last_try_costs_what_any_claim_costs(open_driver: Open, set_clock: SetClock) -> None:
+    driver = open_driver()
+    post(driver, 50)
+    first = said(driver, lambda: claimed(driver, maximum=2))
+    set_clock(NOON + 2)
+    claimed(driver, limit=1, maximum=2)  # settles
+    last = said(driver, lambda: claimed(driver, maximum=2))
+    assert first == last
+    assert last == ["BEGIN", "SELECT", "SELECT", "UPDATE", "INSERT", "UPDATE", "UPDATE", "COMMIT"]
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+
+def page(driver: SqliteDriver, marker: str | None = None, *, limit: int = 10, delayed: bool = False) -> StoredPage:
+    return SqliteMessages(driver._database).list(
+        QUEUE, marker=marker, limit=limit, exclude_client="me", include_claimed=True, include_delayed=delayed
+    )
+
+
+def test_another_clients_message_is_found_behind_thousands_of_ones_own(open_driver: Open, set_clock: SetClock) -> None:
+    driver = open_driver()
+    post(driver, 5000)
+    nothing = page(driver)
+    assert (nothing.items, nothing.more) == ([], False)
+    others = post(driver, 2, client="other")
+    post(driver, 5000)
+    for marker in (None, nothing.marker):
+        found = page(driver, marker)
+        assert ([message.id for message in found.items], found.more) == (others, False)
+        found = page(driver, marker, limit=1)
+        assert ([message.id for message in found.items], found.more) == (others[:1], True)
+        found = page(driver, found.marker, limit=1)
+        assert ([message.id for message in found.items], found.more) == (others[1:], False)
+
+
+def test_a_listing_that_ran_out_of_time_goes_on_from_its_marker(
+    open_driver: Open, set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = open_driver()
+    post(driver, 3500)
+    [other] = post(driver, 1, client="other")
+    monkeypatch.setattr(messages_module, "_halfway", lambda _: 0.0)
+    pages = [page(driver)]
+    while pages[-1].more:
+        pages.append(page(driver, pages[-1].marker))
+    assert [message.id for one in pages for message in one.items] == [other]
+    assert len(pages) == 4
+
+
+@pytest.mark.parametrize("shown", [[], ["before"], ["future"]])
+def test_no_marker_goes_past_hidden_delayed_messages_to_where_others_will_post(
+    open_driver: Open, set_clock: SetClock, shown: list[str]
+) -> None:
+    driver = open_driver()
+    before = post(driver, client="other") if shown == ["before"] else []
+    post(driver, 1500)
+    post(driver, 1500, delay=100)
+    if shown == ["future"]:
+        post(driver, client="other", delay=50)
+    first = page(driver, delayed=True)
+    assert len(first.items) == len(shown)
+    assert not first.more
+    set_clock(NOON + 1)
+    posted = post(driver, client="other")
+    again = [message.id for message in page(driver, first.marker, delayed=True).items]
+    assert again == ([] if shown == ["future"] else posted)
+    assert [message.id for message in page(driver).items] == before + posted
+
+
+# --- steps and time ------------------------------------------------------------------------------
+
+
+def test_records_are_deleted_a_thousand_in_a_transaction(open_driver: Open) -> None:
+    driver = open_driver(synchronous="OFF")
+    records = SqliteRecords(driver._database)
+    for number in range(2500):
+        records.insert(SPACE, f"q{number:04}", b"{}", nonce="n")
+    records.insert(SPACE, "r", b"{}", nonce="n")
+    deleted: list[int] = []
+    words = said(driver, lambda: deleted.append(records.delete_all(SPACE, prefix="q")))
+    assert deleted == [2500]
+    assert words.count("COMMIT") == 3
+    assert [record.key for record in records.scan(SPACE, limit=9)] == ["r"]
+    assert records.delete_all(SPACE) == 1
+    assert records.delete_all(SPACE) == 0
+
+
+def test_what_takes_many_transactions_stops_at_the_deadline_and_another_call_goes_on(
+    open_driver: Open, set_clock: SetClock
+) -> None:
+    """The deadline is that of the call of ``Storage``, of which this may be one step of several."""
+    driver = open_driver()
+    post(driver, 2500, ttl=10)
+    set_clock(NOON + 10)
+    messages, records = SqliteMessages(driver._database), SqliteRecords(driver._database)
+    with kit.time_limit(0.0):
+        calls: list[Callable[[], object]] = [
+            lambda: messages.stats(QUEUE),
+            lambda: messages.pop(QUEUE, limit=1),
+            lambda: records.delete_all(SPACE),
+            driver.ping,
+        ]
+        for call in calls:
+            with pytest.raises(StorageUnavailable, match=r"the timeout was over|in use until the timeout"):
+                call()
+    assert messages.stats(QUEUE).total == 0

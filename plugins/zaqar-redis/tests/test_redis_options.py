@@ -56,6 +56,8 @@ def test_what_uris_point_at(uri: str, expected: Place) -> None:
         *("redis+unix://a/b", "redis+unix://", "redis+unix:///", "redis+unix:///a%00b"),
         *("redis+sentinel://a", "redis+sentinel://a/main/x", "redis+sentinel://a:x/main"),
         "redis+cluster://a/1",
+        *("redis://u\ud800@a", "redis://:p\ud800@a", "redis+unix:///\ud800", "redis+sentinel://a/\ud800"),
+        *("redis://a b", "redis://a,b c", "redis://a..b", "redis://" + "a" * 64, "redis://[a]", "redis+cluster://a,*"),
     ],
 )
 def test_what_points_at_nothing(uri: str) -> None:
@@ -129,12 +131,29 @@ def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path:
         {"max_connections": 0},
         {"max_connections": 10_001},
         {"max_connections": "many"},
+        {"max_connections": "9" * 5_000},
         {"prefixes": "a"},
     ],
 )
 def test_options_out_of_bounds(option: dict[str, object]) -> None:
     with pytest.raises(InvalidOption, match=next(iter(option))):
         options_of(Uri.parse("redis://a", option))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "option"),
+    [
+        ("redis+sentinel", {"sentinel_password": "\ud800"}),
+        ("redis+sentinel", {"sentinel_username": "\ud800"}),
+        ("rediss", {"tls_ca": "\ud800"}),
+        ("rediss", {"tls_ca": "\0"}),
+        ("rediss", {"tls_ca": "/"}),
+        ("rediss", {"tls_ca": "x" * 5_000}),
+    ],
+)
+def test_options_that_no_server_or_file_system_takes(scheme: str, option: dict[str, object]) -> None:
+    with pytest.raises(InvalidOption, match=next(iter(option))):
+        options_of(Uri.parse(f"{scheme}://a/main", option))
 
 
 def test_options() -> None:

@@ -96,6 +96,25 @@ def test_sentinels_that_know_nothing_or_are_gone(sentinel: RedisSentinelTarget, 
         driver.ping()
 
 
+def test_sentinels_that_forget_the_primary_are_no_wrong_uri_later(
+    start_server: Callable[..., Server], tmp_path: Path, queue: QueueKey
+) -> None:
+    primary = start_server()
+    sentinel = sentinel_server(redis_program(), tmp_path / "sentinel", primary.port)
+    sentinel.start()
+    try:
+        with closing(opened(f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0", timeout=0.5)) as driver:
+            with closing(plain_client(sentinel.port)) as client:
+                client.execute_command("SENTINEL REMOVE", "main")
+            primary.restart()
+            for call in (lambda: post(driver, queue), driver.ping, driver.health, driver.gc):
+                with pytest.raises(StorageUnavailable, match="know no primary") as caught:
+                    call()
+                assert caught.type is StorageUnavailable
+    finally:
+        sentinel.kill()
+
+
 def test_sentinels_that_ask_for_a_password(start_server: Callable[..., Server], tmp_path: Path) -> None:
     primary = start_server("--appendonly", "yes", "--appendfsync", "always")
     sentinel = sentinel_server(redis_program(), tmp_path / "sentinel", primary.port)

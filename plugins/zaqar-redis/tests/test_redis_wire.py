@@ -117,6 +117,22 @@ def test_twenty_thousand_at_once_are_one_round_trip(
     assert len(counted(lambda: messages.pop(queue, limit=many))) == many
 
 
+def test_a_thousand_records_are_deleted_in_a_round_trip(
+    proxy: Proxy, open_driver: Callable[..., RedisDriver], queue: QueueKey
+) -> None:
+    driver, space = open_driver(proxy.port), Space("things", queue.project)
+    driver.records.delete_all(space)
+    for number in range(1_010):
+        driver.records.insert(space, f"a{number}", b"1", nonce="n", ttl=60 if number % 2 else None)
+    driver.records.insert(space, "b", b"1", nonce="n")
+    before = proxy.round_trips
+    assert driver.records.delete_all(space, prefix="a") == 1_010
+    assert proxy.round_trips - before == 2
+    assert [each.key for each in driver.records.scan(space, limit=10)] == ["b"]
+    assert driver.records.delete_all(space) == 1
+    assert driver.records.delete_all(space) == 0
+
+
 def test_what_time_has_changed_takes_one_more_for_each_thousand(
     proxy: Proxy, open_driver: Callable[..., RedisDriver], queue: QueueKey
 ) -> None:
@@ -134,6 +150,7 @@ def test_delays_that_end_take_one_more_for_each_thousand(
     proxy: Proxy, open_driver: Callable[..., RedisDriver], queue: QueueKey
 ) -> None:
     driver = open_driver(proxy.port)
+    driver.messages.pop(queue, limit=1)
     delay = 0.5
     ids = driver.messages.post(queue, [EncodedMessage(b"1", 60, delay)] * 2_500, client_id="c")
     assert driver.messages.stats(queue).delayed == 2_500

@@ -73,6 +73,7 @@ class RedisDriver(Driver):
             if not server.clustered:
                 facts.ensure_alone(found)
             _ensure_layout(server, options.prefix, deadline)
+            server.was_right = True
         except BaseException:
             server.close()
             raise

@@ -103,6 +103,8 @@ def options_of(uri: Uri) -> Options:
         schemes = _ONLY.get(option.name, (uri.scheme,))
         if option.name in uri.options and uri.scheme not in schemes:
             raise InvalidOption(f"option {option.name} is for {' and '.join(schemes)}; leave it out of {uri.scheme}://")
+        if not _is_text(uri.options.get(option.name, "")):
+            raise InvalidOption(f"option {option.name} contains a surrogate, which is no character; remove it")
     _check_files(options)
     return options
 
@@ -110,7 +112,7 @@ def options_of(uri: Uri) -> Options:
 def _check_files(options: Options) -> None:
     for name in ("tls_ca", "tls_cert", "tls_key"):
         path = getattr(options, name)
-        if path and not Path(path).is_file():
+        if path and not _is_file(path):
             raise InvalidOption(f"option {name}={path!r} is no file; write the path of a PEM file")
     if bool(options.tls_cert) != bool(options.tls_key):
         raise InvalidOption("of the options tls_cert and tls_key only one is given; give both, or none")
@@ -132,8 +134,25 @@ def _check_files(options: Options) -> None:
         ) from error
 
 
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def place_of(uri: Uri, options: Options) -> Place:
     """Raises ``InvalidUri``."""
+    if not all(map(_is_text, (uri.username or "", uri.password or "", uri.path))):
+        raise InvalidUri(f"the {uri.scheme} URI contains a surrogate, which is no character; remove it")
     kind = uri.scheme.partition("+")[2]
     tls = uri.scheme.startswith("rediss")
     if kind == "unix":

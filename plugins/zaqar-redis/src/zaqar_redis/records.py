@@ -48,14 +48,14 @@ class RedisRecords(RecordStore):
         return int(self._run(scripts.RECORD_COUNT, space, *_bounds(prefix, None)))
 
     def delete_all(self, space: Space, *, prefix: str = "") -> int:
-        deleted, more = 0, True
+        deadline, deleted, more = self._queues.deadline(), 0, True
         while more:
-            count, more = self._run(scripts.RECORD_DELETE_ALL, space, *_bounds(prefix, None))
+            count, more = self._run(scripts.RECORD_DELETE_ALL, space, *_bounds(prefix, None), deadline=deadline)
             deleted += count
         return deleted
 
-    def _run(self, script: Script, space: Space, *arguments: Any) -> Any:
-        return self._queues.server.run(script, space_stem(self._queues.prefix, space), *arguments)
+    def _run(self, script: Script, space: Space, *arguments: Any, deadline: float | None = None) -> Any:
+        return self._queues.server.run(script, space_stem(self._queues.prefix, space), *arguments, deadline=deadline)
 
 
 def _record(key: str, version: bytes, packed: bytes) -> Record:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from zaqar_core import kit
-from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageError, StorageUnavailable, ZaqarError
 from zaqar_redis.connections import Connections
 from zaqar_redis.errors import Broken, Later, NoScript, NotConnected, NotThisServer, Refused, public
 from zaqar_redis.scripts import Effect, Script
@@ -29,6 +29,8 @@ class Server:
         self.timeout = timeout
         self.clustered = topology.declares_keys
         self.promotes = topology.promotes
+        self.was_right = False
+        """Whether what the URI says has been found there."""
         self._knows_digests = True
         """Whether EVALSHA is allowed; some proxies let nothing but EVAL through."""
 
@@ -40,8 +42,8 @@ class Server:
         """Of each server that holds keys, for ``command``."""
         try:
             return self._topology.primaries(deadline)
-        except StorageError as error:
-            raise public(error) from error.__cause__
+        except (StorageError, InvalidUri) as error:
+            raise self._public(error) from error.__cause__
 
     def run(self, script: Script, stem: str, *arguments: Any, deadline: float | None = None) -> Any:
         """The script's answer. One that says nothing had to settle what time has changed first, and is run again."""
@@ -69,11 +71,17 @@ class Server:
         except Refused as error:
             _log.info("%s does not answer %s: %s", on.where, command[0], error)
             return None
-        except StorageError as error:
-            if isinstance(error, Broken | OutcomeUnknown):
-                _log.info("%s breaks the connection at %s: %s", on.where, command[0], error)
-                return None
-            raise public(error) from error.__cause__
+        except (Broken, OutcomeUnknown) as error:
+            _log.info("%s breaks the connection at %s: %s", on.where, command[0], error)
+            return None
+        except (StorageError, InvalidUri) as error:
+            raise self._public(error) from error.__cause__
+
+    def _public(self, error: StorageError | InvalidUri) -> ZaqarError:
+        """As an application may see it. That the URI is wrong is no news once it was right: a server has changed."""
+        if isinstance(error, InvalidUri):
+            return StorageUnavailable(str(error)) if self.was_right else error
+        return public(error)
 
     def close(self) -> None:
         """Let go of every connection. Twice is once."""
@@ -109,8 +117,8 @@ class Server:
         """Try until it works, has to be told, or time is up. Raises the errors of ``zaqar_core.errors``."""
         try:
             return self._attempt(deadline, effect, request, find, in_full=in_full)
-        except StorageError as error:
-            raise public(error) from error.__cause__
+        except (StorageError, InvalidUri) as error:
+            raise self._public(error) from error.__cause__
 
     def _attempt(
         self,

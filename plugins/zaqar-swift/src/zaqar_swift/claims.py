@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
 from zaqar_core.errors import InvalidDuration, StorageUnavailable
 from zaqar_swift.choosing import BUSY, Choice, pauses
-from zaqar_swift.names import is_claim_id, to_us
+from zaqar_swift.names import Tick, is_claim_id, to_us
 from zaqar_swift.packing import ClaimObject, Entry, State
 from zaqar_swift.queues import Place, Queues, View, stored, view_of
 from zaqar_swift.turns import TURNS
@@ -95,7 +95,7 @@ class SwiftClaims(ClaimController):
                     which &= set(message_ids)
                 if not which:
                     return
-                released = _released(view, held, which, to_us(delay))
+                released = _released(view, held, which, to_us(delay), self._queues.clock.tick())
                 self._ensure_they_outlive(place, view, released, delay, deadline)
                 states = {some_id: State(claim_id, 0, False, entry) for some_id, entry in released.items()}
                 if self._choice.settle(place, view, states, deadline):
@@ -110,7 +110,7 @@ class SwiftClaims(ClaimController):
     ) -> None:
         """Raises ``InvalidDuration`` if a message that is there would expire before its delay is over."""
         lives_until = {some_id: (view.entry(some_id) or entry).lives_until for some_id, entry in released.items()}
-        late = [some_id for some_id, entry in released.items() if delay and entry.moved_to >= lives_until[some_id]]
+        late = [some_id for some_id, entry in released.items() if delay and entry.available >= lives_until[some_id]]
         there = self._queues.find(place, view, late, deadline) if late else {}
         if there:
             left = min(lives_until[some_id] for some_id in there) - view.now
@@ -137,12 +137,17 @@ class SwiftClaims(ClaimController):
             yield view, view.live(claim_id), view.held(claim_id)
 
 
-def _released(view: View, held: Sequence[Entry], which: set[str], delay: int) -> dict[str, Entry]:
+def _released(view: View, held: Sequence[Entry], which: set[str], delay: int, tick: Tick) -> dict[str, Entry]:
     """The entries of those that are released; with a delay they are moved, one behind the other in their old order."""
     entries = {}
     ordered = sorted((entry for entry in held if entry.id in which), key=lambda entry: view.place_of(entry.id))
     for number, entry in enumerate(ordered):
         entries[entry.id] = entry._replace(held=False)
         if delay:
-            entries[entry.id] = entry._replace(held=False, moved_at=view.now, moved_to=view.now + delay + number)
+            entries[entry.id] = entry._replace(
+                held=False,
+                moved_at=tick.now,
+                moved_to=tick.position + delay + number,
+                available=tick.now + delay + number,
+            )
     return entries

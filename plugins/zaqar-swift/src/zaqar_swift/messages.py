@@ -32,7 +32,7 @@ from zaqar_swift.names import (
     to_us,
 )
 from zaqar_swift.packing import Sent, pack_message
-from zaqar_swift.queues import START, Item, Place, Position, Queues, Scan, View, kept_until, poster
+from zaqar_swift.queues import START, Item, Place, Position, Queues, Scan, View, head_of, kept_until
 from zaqar_swift.store import LONGEST_PAGE
 
 _MARKER: Final = re.compile(r"([0-9a-f]{14})-([A-Za-z0-9_-]{32})?")
@@ -52,12 +52,13 @@ class SwiftMessages(MessageController):
             return []
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        now, digest = self._queues.clock.tick(), client_digest(client_id)
+        (now, position), digest = self._queues.clock.tick(), client_digest(client_id)
         ids = []
         calls = []
         for number, message in enumerate(messages):
-            expires = now + to_us(message.ttl)
-            some_id = message_id(MessageName(now + to_us(message.delay), number, message.delay > 0, expires))
+            expires, delay = now + to_us(message.ttl), to_us(message.delay)
+            some_id = message_id(MessageName(position + delay, number, delay > 0, expires))
+            available = now + delay if delay and position != now else None
             ids.append(some_id)
             calls.append(
                 partial(
@@ -65,7 +66,9 @@ class SwiftMessages(MessageController):
                     place.container,
                     place.prefix + MESSAGES + some_id,
                     pack_message(
-                        Sent(now, client_id, message.headers, message.body), digest, self._queues.inline_bytes
+                        Sent(now, client_id, message.headers, message.body, available),
+                        digest,
+                        self._queues.inline_bytes,
                     ),
                     deadline,
                     delete_at=kept_until(expires),
@@ -107,7 +110,7 @@ class SwiftMessages(MessageController):
                 continue
             if not include_claimed and view.holder(item.id):
                 continue
-            if hidden is not None and poster(item)[1] == hidden:
+            if hidden is not None and head_of(item).client == hidden:
                 continue
             if len(shown) == limit:
                 more = True
@@ -245,7 +248,7 @@ class SwiftMessages(MessageController):
                 if name is None or view.lives_until(some_id, name) <= view.now:
                     continue
                 item = Item(view.position(some_id, name), some_id, name, row)
-                if item.position.at == name.available and not view.delayed(item):
+                if item.position.at == name.position and not view.delayed(item):
                     return item if best is None or best.position < item.position else best
             if len(page) < limit:
                 return best
@@ -263,7 +266,7 @@ def _refusal(view: View, some_id: str, claim_ids: Sequence[str] | None) -> Refus
 
 
 def _ref(view: View, item: Item | None) -> MessageRef | None:
-    return None if item is None else MessageRef(item.id, max(0, view.now - poster(item)[0]) / 1_000_000)
+    return None if item is None else MessageRef(item.id, max(0, view.now - head_of(item).posted) / 1_000_000)
 
 
 def _marker(position: Position) -> str:

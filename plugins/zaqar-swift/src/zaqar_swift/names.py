@@ -2,21 +2,19 @@
 
 An id is text whose order, byte by byte, is that of what it holds: where a message stands in its queue comes first.
 So a listing of a queue's messages, which Swift sorts by name, is in the queue's order, and what is in an id (when the
-message becomes available, when it expires) need not be stored or fetched.
+message stands, when it expires) need not be stored or fetched.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-import threading
 import time
 from base64 import b64decode, b64encode
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from zaqar_core.contract import QueueKey, Space
-from zaqar_swift.forks import renew_in_child
 
 CLAIMS: Final = "c/"
 """Behind a queue's prefix: its claims, which sort before its messages, so that one listing shows first the ones."""
@@ -34,11 +32,12 @@ _CLAIM_ID: Final = re.compile(r"[A-Za-z0-9_-]{24}")
 class MessageName(NamedTuple):
     """What a message's id holds. Times are microseconds since 1970.
 
-    ``available``: when the message becomes available. ``number``: its place in its post.
+    ``position``: where the message stands: when it becomes available, by the positions of its poster's clock, which
+    are never behind the time. ``number``: its place in its post.
     ``delayed``: whether it was posted with a delay. ``expires``: the end of the life that it was posted with.
     """
 
-    available: int
+    position: int
     number: int
     delayed: bool
     expires: int
@@ -47,7 +46,7 @@ class MessageName(NamedTuple):
 def message_id(name: MessageName) -> str:
     """An id with 64 random bits: 32 URL-safe characters."""
     return _encode(
-        name.available.to_bytes(7)
+        name.position.to_bytes(7)
         + (name.number << 1 | name.delayed).to_bytes(2)
         + name.expires.to_bytes(7)
         + secrets.token_bytes(8)
@@ -63,9 +62,9 @@ def message_name(some_id: str) -> MessageName | None:
     return MessageName(int.from_bytes(data[:7]), number >> 1, bool(number & 1), int.from_bytes(data[9:16]))
 
 
-def first_id(available: int) -> str:
-    """Lower than the id of every message that becomes available at that moment or later, higher than all others'."""
-    return _encode(available.to_bytes(7) + bytes(2))[:9]
+def first_id(position: int) -> str:
+    """Lower than the id of every message at that position or behind it, higher than all others'."""
+    return _encode(position.to_bytes(7) + bytes(2))[:9]
 
 
 def new_claim_id(now: int) -> str:
@@ -103,25 +102,50 @@ def client_digest(client_id: str) -> bytes:
     return blake2b(client_id.encode(), digest_size=8).digest()
 
 
+class Tick(NamedTuple):
+    """A moment, in microseconds. ``now``: by this machine's clock. ``position``: where a post at that moment stands."""
+
+    now: int
+    position: int
+
+
 class Clock:
-    """This machine's clock; what it gives for posts never repeats and never goes back while the driver is open."""
+    """This machine's clock, and positions, which never repeat and never go back while the driver is open.
+
+    A position is the time plus an offset. Where the clock is found to be behind its last tick, the offset grows by as
+    much: so a clock that was ahead for a while and was corrected leaves positions in order, and all that is judged by
+    the time itself (lives, delays, leases) right.
+    """
 
     def __init__(self) -> None:
-        self._last = 0
-        renew_in_child(self)
-
-    def renew(self) -> None:
-        self._lock = threading.Lock()
+        self._last = _Ticked(Tick(0, 0), 0)
 
     def now(self) -> int:
         """Microseconds since 1970."""
         return time.time_ns() // 1000
 
-    def tick(self) -> int:
-        """The same, later than every tick before."""
-        with self._lock:
-            self._last = max(self._last + 1, self.now())
-            return self._last
+    def tick(self) -> Tick:
+        """Now, with a position behind that of every tick before."""
+        last = self._last
+        while True:
+            # What comes after a tick is decided in one call into C, so that threads and signals need no lock.
+            while 0 in last.following:
+                last = last.following[0]
+            now = self.now()
+            offset = last.offset + max(0, last.tick.now - now)
+            mine = _Ticked(Tick(now, max(last.tick.position + 1, now + offset)), offset)
+            if last.following.setdefault(0, mine) is mine:
+                self._last = mine
+                return mine.tick
+
+
+class _Ticked:
+    """A tick, with the one that follows it, if any, as the value of ``following[0]``."""
+
+    def __init__(self, tick: Tick, offset: int) -> None:
+        self.tick = tick
+        self.offset = offset
+        self.following: dict[int, _Ticked] = {}
 
 
 def to_us(seconds: float) -> int:

@@ -24,6 +24,7 @@ _TYPE: Final = "zaqar/"
 _ELSEWHERE: Final = "zaqar-data/"
 _CHECK: Final = 4
 _MESSAGE: Final = struct.Struct(">Q8s")
+_AVAILABLE: Final = struct.Struct(">Q")
 _LENGTHS: Final = struct.Struct(">HI")
 _RECORD: Final = struct.Struct(">QHH")
 
@@ -42,13 +43,25 @@ class Content(NamedTuple):
     rest: bytes | None
 
 
+class Head(NamedTuple):
+    """What every listing says of a message. ``posted``, ``available``: microseconds since 1970.
+
+    ``client``: the digest of who posted it. ``available``: None if it is the position that the message's id says.
+    """
+
+    posted: int
+    client: bytes
+    available: int | None
+
+
 class Sent(NamedTuple):
-    """A message as it was posted. ``posted``: microseconds since 1970."""
+    """A message as it was posted. ``posted``, ``available``: as of ``Head``."""
 
     posted: int
     client_id: str
     headers: Mapping[str, str]
     body: bytes
+    available: int | None = None
 
 
 class Entry(NamedTuple):
@@ -56,7 +69,8 @@ class Entry(NamedTuple):
 
     ``times``: how often the message had been claimed, this time included. ``lives_until``: how long it lives at least.
     ``kept_until``: before that Swift does not remove it, in seconds. ``held``: it was not released.
-    ``moved_at``, ``moved_to``: when it was last released with a delay, 0 for never, and when it became available then.
+    ``moved_at``, ``moved_to``: when it was last released with a delay, 0 for never, and its position since.
+    ``available``: when it becomes available after that; 0 if that is ``moved_to``.
     """
 
     id: str
@@ -66,6 +80,7 @@ class Entry(NamedTuple):
     held: bool = True
     moved_at: int = 0
     moved_to: int = 0
+    available: int = 0
 
 
 class ClaimObject(NamedTuple):
@@ -108,13 +123,14 @@ def pack_message(sent: Sent, client_digest: bytes, inline: int) -> Packed:
     client = sent.client_id.encode()
     headers = json.dumps(dict(sent.headers)).encode() if sent.headers else b""
     rest = _LENGTHS.pack(len(client), len(headers)) + client + headers + sent.body
-    return _pack(_MESSAGE.pack(sent.posted, client_digest), rest, inline)
+    available = b"" if sent.available is None else _AVAILABLE.pack(sent.available)
+    return _pack(_MESSAGE.pack(sent.posted, client_digest) + available, rest, inline)
 
 
-def message_head(head: bytes) -> tuple[int, bytes]:
-    """When it was posted, and the digest of who posted it."""
-    posted, digest = _MESSAGE.unpack(head)
-    return posted, digest
+def message_head(head: bytes) -> Head:
+    posted, digest = _MESSAGE.unpack_from(head)
+    available = _AVAILABLE.unpack_from(head, _MESSAGE.size)[0] if len(head) > _MESSAGE.size else None
+    return Head(posted, digest, available)
 
 
 def message_rest(head: bytes, rest: bytes) -> Sent:
@@ -123,7 +139,8 @@ def message_rest(head: bytes, rest: bytes) -> Sent:
     middle = start + client
     end = middle + headers
     fields = json.loads(rest[middle:end]) if headers else NO_HEADERS
-    return Sent(message_head(head)[0], rest[start:middle].decode(), fields, rest[end:])
+    known = message_head(head)
+    return Sent(known.posted, rest[start:middle].decode(), fields, rest[end:], known.available)
 
 
 def pack_claim(claim: ClaimObject) -> Packed:

@@ -33,6 +33,7 @@ from zaqar_swift.names import (
 from zaqar_swift.packing import (
     ClaimObject,
     Entry,
+    Head,
     Sent,
     State,
     claim_rest,
@@ -64,7 +65,7 @@ class Place(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a message stands in its queue: when it becomes available, in microseconds, then by its id."""
+    """Where a message stands in its queue, in microseconds (see ``Clock``), then by its id."""
 
     at: int
     id: str
@@ -158,7 +159,7 @@ class View:
 
     def position(self, message_id: str, name: MessageName) -> Position:
         entry = self.entry(message_id)
-        return Position(entry.moved_to if entry and entry.moved_at else name.available, message_id)
+        return Position(entry.moved_to if entry and entry.moved_at else name.position, message_id)
 
     def place_of(self, message_id: str) -> Position:
         """Where the message stands, which may be gone."""
@@ -168,8 +169,12 @@ class View:
     def delayed(self, item: Item) -> bool:
         """Whether it is not available yet. What was posted without a delay always is, whatever clocks say."""
         entry = self.entry(item.id)
-        moved = bool(entry and entry.moved_at)
-        return (moved or item.name.delayed) and item.position.at > self.now
+        if entry is not None and entry.moved_at:
+            return (entry.available or entry.moved_to) > self.now
+        if not item.name.delayed or item.name.position <= self.now:
+            return False  # positions are never behind the time
+        available = head_of(item).available
+        return available is None or available > self.now
 
 
 class Queues:
@@ -393,9 +398,9 @@ class Scan:
         for item in self._moved_before():
             heapq.heappush(moved, (item.position, item))
         for item in self._posted():
-            while moved and moved[0][0] < Position(item.name.available, item.id):
+            while moved and moved[0][0] < Position(item.name.position, item.id):
                 yield heapq.heappop(moved)[1]
-            if item.position.at != item.name.available:
+            if item.position.at != item.name.position:
                 if item.position > self._after:
                     heapq.heappush(moved, (item.position, item))
             elif item.position > self._after:
@@ -450,7 +455,7 @@ def lowest_id(position: Position) -> str:
     if position == START:
         return ""
     name = message_name(position.id)
-    if name is not None and name.available == position.at:
+    if name is not None and name.position == position.at:
         return position.id
     return first_id(position.at)
 
@@ -483,6 +488,7 @@ def merged(latest: Entry, other: Entry | None) -> Entry:
         kept_until=max(latest.kept_until, other.kept_until),
         moved_at=mover.moved_at,
         moved_to=mover.moved_to,
+        available=mover.available,
     )
 
 
@@ -526,6 +532,6 @@ def kept_until(expires: int) -> int:
     return -(-expires // 1_000_000) + MARGIN
 
 
-def poster(item: Item) -> tuple[int, bytes]:
-    """When a message was posted, in microseconds, and the digest of who posted it."""
+def head_of(item: Item) -> Head:
+    """What the listing says of a message."""
     return message_head(content_of(item.row.name, item.row.content_type).head)

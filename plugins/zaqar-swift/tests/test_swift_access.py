@@ -251,11 +251,14 @@ def test_waiting_for_another_threads_login_ends_in_time(open_driver: OpenDriver)
     driver = open_driver(timeout=0.5)
     access = driver._store._access
     access.refused(access.grant(driver._store.deadline()), driver._store.deadline())
-    with access._lock:
-        begin = time.monotonic()
-        with pytest.raises(StorageUnavailable, match="logging in"):
-            driver.ping()
-        assert time.monotonic() - begin < 2
+    begin = time.monotonic()
+    turn = access._login.take(begin)
+    try:
+        with ThreadPoolExecutor(1) as pool, pytest.raises(StorageUnavailable, match="the login at"):
+            pool.submit(driver.ping).result()
+    finally:
+        turn.give_back()
+    assert time.monotonic() - begin < 2
 
 
 def test_who_is_refused_while_another_thread_logs_in_ends_in_time(open_driver: OpenDriver) -> None:
@@ -263,22 +266,13 @@ def test_who_is_refused_while_another_thread_logs_in_ends_in_time(open_driver: O
     access = driver._store._access
     grant = access.grant(driver._store.deadline())
     access._grant = grant._replace(token="ended")
-    real = access.grant
-
-    def granted(deadline: float) -> Grant:
-        """As always; then another thread begins to log in."""
-        given = real(deadline)
-        access._lock.acquire()
-        return given
-
-    access.grant = granted  # type: ignore[method-assign]
     begin = time.monotonic()
-    with ThreadPoolExecutor(1) as pool:
-        outcome = pool.submit(driver.ping)
-        try:
-            error = outcome.exception(10)
-        finally:
-            access._lock.release()
+    turn = access._login.take(begin)  # who has a token does not ask for a turn, but who gives it back does
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            error = pool.submit(driver.ping).exception(10)
+    finally:
+        turn.give_back()
     assert time.monotonic() - begin < 2
     assert isinstance(error, StorageUnavailable)
 

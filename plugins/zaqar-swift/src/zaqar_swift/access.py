@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +12,12 @@ from keystoneauth1 import session as keystone
 from keystoneauth1.identity import v3
 from swiftclient.authv1 import PasswordPlugin
 
+from zaqar_core import kit
 from zaqar_core.errors import StorageUnavailable
 from zaqar_core.uri import Uri
 from zaqar_swift.errors import no_cloud, not_authenticated
 from zaqar_swift.forks import renew_in_child
+from zaqar_swift.http import Limit, session
 from zaqar_swift.options import Login, Options, ensure_certificates, login_of
 
 _SERVICE = "object-store"
@@ -43,9 +45,10 @@ class Access:
         self._interface = options.interface
         self._region = options.region or None
         if login is not None:
-            self._plugin = _plugin(login, options)
+            self._make_plugin: Callable[[], Any] = partial(_plugin, login, options)
         else:
-            region, self._plugin = _cloud(options)
+            region = _cloud(options)
+            self._make_plugin = region.get_auth
             self._region = self._region or region.get_region_name() or None
             self._interface = region.get_interface(_SERVICE) or self._interface
             verify, _ = region.get_requests_verify_args()
@@ -57,37 +60,47 @@ class Access:
         renew_in_child(self)
 
     def renew(self) -> None:
-        self._lock = threading.Lock()
+        self._login = kit.Slots(1, f"the login at {self.where}")
+        self._limit = Limit()
         self._session: Any = None
+        self._plugin: Any = None
 
     def grant(self, deadline: float) -> Grant:
         """Raises ``StorageUnavailable``."""
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise StorageUnavailable(f"another thread was logging in at {self.where} for all of the time; try again")
+        grant = self._grant
+        if grant is not None:
+            return grant
+        turn = self._login.take(deadline)
         try:
             if self._grant is None:
                 self._grant = self._log_in(deadline)
             return self._grant
         finally:
-            self._lock.release()
+            turn.give_back()
 
     def refused(self, grant: Grant, deadline: float) -> None:
         """The token is not taken any more; the next one is new, unless another thread logs in for all of the time."""
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        try:
+            turn = self._login.take(deadline)
+        except StorageUnavailable:
             return
         try:
             if self._grant is grant:  # of many that are refused at once, one logs in again
                 self._grant = None
-                self._plugin.invalidate()
+                self._plugin = None  # which remembers its token
         finally:
-            self._lock.release()
+            turn.give_back()
 
     def _log_in(self, deadline: float) -> Grant:
         try:
-            session = self._open_session(deadline)
-            token = self._plugin.get_token(session)
+            self._limit.moment = deadline
+            if self._session is None:
+                self._session = _Session(self._limit, verify=self.verify and (self.ca or True))
+            if self._plugin is None:
+                self._plugin = self._make_plugin()
+            token = self._plugin.get_token(self._session)
             url = self._plugin.get_endpoint(
-                session, service_type=_SERVICE, interface=self._interface, region_name=self._region
+                self._session, service_type=_SERVICE, interface=self._interface, region_name=self._region
             )
         except Exception as error:
             raise not_authenticated(error, self.where) from error
@@ -96,21 +109,17 @@ class Access:
             raise not_authenticated(missing, self.where) from missing
         return Grant(str(url).rstrip("/"), str(token))
 
-    def _open_session(self, deadline: float) -> Any:
-        if self._session is None:
-            self._session = _Session(verify=self.verify and (self.ca or True))
-        self._session.deadline = deadline
-        return self._session
-
 
 class _Session(keystone.Session):
-    """Logging in may take several requests, which end by one ``deadline``."""
+    """Logging in may take several requests, which end by one ``limit``."""
 
-    deadline: float = 0.0
+    def __init__(self, limit: Limit, **options: Any) -> None:
+        self._limit = limit
+        super().__init__(session=session(limit), **options)
 
     @property
     def timeout(self) -> float:
-        return max(0.001, self.deadline - time.monotonic())
+        return self._limit.left()
 
     @timeout.setter
     def timeout(self, _: float | None) -> None:
@@ -132,14 +141,15 @@ def _plugin(login: Login, options: Options) -> Any:
     )
 
 
-def _cloud(options: Options) -> tuple[Any, Any]:
-    """What ``clouds.yaml`` and the ``OS_`` variables say, and keystoneauth's plugin for it."""
+def _cloud(options: Options) -> Any:
+    """What ``clouds.yaml`` and the ``OS_`` variables say. Raises ``InvalidOption`` if no login can be made of it."""
     from openstack.config import OpenStackConfig  # which takes long, and most URIs do without
 
     try:
         with warnings.catch_warnings():  # openstacksdk warns of defaults of its own
             warnings.simplefilter("ignore")
             region = OpenStackConfig().get_one(cloud=options.cloud or None, region_name=options.region or None)
-            return region, region.get_auth()
+            region.get_auth()
+            return region
     except Exception as error:  # of the files, or of any plugin that they may name
         raise no_cloud(error) from error

@@ -22,13 +22,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from threading import Lock
 from typing import Final, NamedTuple, TypeVar
 
 from zaqar_core.contract import StoredMessage
 from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from zaqar_swift.errors import begun
-from zaqar_swift.forks import renew_in_child
 from zaqar_swift.names import message_name, new_claim_id, to_us
 from zaqar_swift.packing import ClaimObject, Entry, Sent, State
 from zaqar_swift.queues import Item, Place, Queues, Scan, View, kept_until, last_words, stored
@@ -74,10 +72,6 @@ class Choice:
         self._full: OrderedDict[str, bool] = OrderedDict()
         self._choosing: OrderedDict[str, float] = OrderedDict()
         self._deleted: OrderedDict[str, set[str]] = OrderedDict()
-        renew_in_child(self)
-
-    def renew(self) -> None:
-        self._lock = Lock()
 
     def take(
         self, place: Place, *, ttl: int, grace: int, limit: int, deadline: float, max_claim_count: MaxClaimCount = None
@@ -86,8 +80,11 @@ class Choice:
 
         At most ``limit``, and of those on their last try one alone, see ``taken_together``.
         """
-        with TURNS.of((self._store.where, place), deadline):
+        turn = TURNS.of((self._store.where, place)).take(deadline)
+        try:
             taken, view, scan = self._take(place, ttl, grace, limit, max_claim_count, deadline)
+        finally:
+            turn.give_back()
         self.clean(place, view, scan, deadline)
         return taken
 
@@ -130,18 +127,16 @@ class Choice:
     def forget(self, place: Place, view: View, message_ids: Sequence[str], deadline: float) -> None:
         """These were deleted: drop the claims that hold nothing more, as far as this driver knows."""
         empty = []
-        with self._lock:
-            for some_id in message_ids:
-                claim_id = view.holder(some_id)
-                if claim_id is None or claim_id not in view.claims:
-                    continue
-                gone = self._deleted.setdefault(claim_id, set())
-                gone.add(some_id)
-                if gone.issuperset(entry.id for entry in view.claims[claim_id].entries):
-                    empty.append(claim_id)
-                    del self._deleted[claim_id]
-            while len(self._deleted) > _REMEMBERED:
-                self._deleted.popitem(last=False)
+        for some_id in message_ids:
+            claim_id = view.holder(some_id)
+            if claim_id is None or claim_id not in view.claims:
+                continue
+            gone = self._deleted.setdefault(claim_id, set())
+            gone.add(some_id)
+            if gone.issuperset(entry.id for entry in view.claims[claim_id].entries):
+                empty.append(claim_id)
+                self._deleted.pop(claim_id, None)
+        _shorten(self._deleted)
         if empty:
             self._store.at_once([partial(self._queues.drop_claim, place, each, deadline) for each in empty], deadline)
 
@@ -279,11 +274,16 @@ class Choice:
         return spent
 
     def _remember(self, memory: OrderedDict[str, T], key: str, value: T) -> None:
-        with self._lock:
-            memory[key] = value
+        memory[key] = value
+        with suppress(KeyError):  # other threads forget, too
             memory.move_to_end(key)
-            while len(memory) > _REMEMBERED:
-                memory.popitem(last=False)
+        _shorten(memory)
+
+
+def _shorten(memory: OrderedDict[str, T]) -> None:
+    with suppress(KeyError):
+        while len(memory) > _REMEMBERED:
+            memory.popitem(last=False)
 
 
 def taken_together(view: View, items: Sequence[Item], max_claim_count: MaxClaimCount) -> list[Item]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 
+from zaqar_core import kit
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
 from zaqar_core.errors import InvalidDuration, StorageUnavailable
 from zaqar_swift.choosing import BUSY, Choice, pauses
 from zaqar_swift.names import Tick, is_claim_id, to_us
+from zaqar_swift.operations import changing, reading
 from zaqar_swift.packing import ClaimObject, Entry, State
 from zaqar_swift.queues import Place, Queues, View, stored, view_of
 from zaqar_swift.turns import TURNS
@@ -22,6 +23,7 @@ class SwiftClaims(ClaimController):
         self._store = queues.store
         self._choice = choice
 
+    @changing
     def create(
         self, queue: QueueKey, *, ttl: float, grace: float, limit: int, max_claim_count: int | None = None
     ) -> StoredClaim:
@@ -46,6 +48,7 @@ class SwiftClaims(ClaimController):
             (exhausted if used_up else messages).append(message)
         return StoredClaim(taken.claim_id, to_us(ttl) / 1_000_000, 0.0, messages, exhausted)
 
+    @reading
     def get(self, queue: QueueKey, claim_id: str) -> StoredClaim | None:
         if not is_claim_id(claim_id):
             return None
@@ -62,10 +65,12 @@ class SwiftClaims(ClaimController):
             return None
         return StoredClaim(claim_id, claim.ttl / 1_000_000, max(0, view.now - claim.began) / 1_000_000, messages)
 
+    @changing
     def update(self, queue: QueueKey, claim_id: str, *, ttl: float, grace: float) -> bool:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        with self._turn(place, claim_id, deadline):
+        turn = self._turn(place, claim_id).take(deadline)
+        try:
             for view, claim, held in self._found(place, claim_id, deadline):
                 if claim is None or not self._queues.find(place, view, [entry.id for entry in held], deadline):
                     return False
@@ -80,13 +85,17 @@ class SwiftClaims(ClaimController):
                     self._choice.write(place, claim_id, ClaimObject(now, to_us(ttl), ends, False, entries), deadline)
                     return True
             raise StorageUnavailable(BUSY)
+        finally:
+            turn.give_back()
 
+    @changing
     def release(
         self, queue: QueueKey, claim_id: str, *, message_ids: Sequence[str] | None = None, delay: float = 0.0
     ) -> None:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
-        with self._turn(place, claim_id, deadline):
+        turn = self._turn(place, claim_id).take(deadline)
+        try:
             for view, claim, held in self._found(place, claim_id, deadline):
                 if claim is None:
                     return
@@ -104,6 +113,8 @@ class SwiftClaims(ClaimController):
                     self._choice.write(place, claim_id, claim._replace(ends=ends, entries=entries), deadline)
                     return
             raise StorageUnavailable(BUSY)
+        finally:
+            turn.give_back()
 
     def _ensure_they_outlive(
         self, place: Place, view: View, released: Mapping[str, Entry], delay: float, deadline: float
@@ -119,9 +130,9 @@ class SwiftClaims(ClaimController):
                 "release with a shorter delay, or first renew the claim with a longer grace"
             )
 
-    def _turn(self, place: Place, claim_id: str, deadline: float) -> AbstractContextManager[None]:
+    def _turn(self, place: Place, claim_id: str) -> kit.Slots:
         """Who changes a claim writes all of it, so one after the other; only its holder does."""
-        return TURNS.of((self._store.where, place, claim_id), deadline)
+        return TURNS.of((self._store.where, place, claim_id))
 
     def _found(
         self, place: Place, claim_id: str, deadline: float

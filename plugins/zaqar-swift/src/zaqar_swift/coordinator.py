@@ -6,22 +6,40 @@ what it changes from, so that one that comes too late changes nothing.
 
 from __future__ import annotations
 
-import threading
+import re
+import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from zaqar_core.contract import new_id
-from zaqar_core.errors import IncompatibleStorage, InvalidInput, InvalidOption, StorageClosed, StorageUnavailable
+from zaqar_core.errors import (
+    IncompatibleStorage,
+    InvalidInput,
+    InvalidOption,
+    OutcomeUnknown,
+    StorageClosed,
+    StorageUnavailable,
+)
+from zaqar_core.kit import resolve
 from zaqar_core.uri import Uri
-from zaqar_swift.errors import coordinator_broken, coordinator_refused, is_reply_of_redis, is_time_out
+from zaqar_swift.errors import (
+    coordinator_broken,
+    coordinator_refused,
+    is_reply_of_redis,
+    is_time_out,
+    odd_coordinator,
+)
 from zaqar_swift.forks import renew_in_child
 from zaqar_swift.options import ensure_certificates
 
 _SWAP: Final = (files("zaqar_swift") / "swap.lua").read_text("utf-8")
 _OLDEST: Final = (6, 2)
+_VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})")
+_DATABASE: Final = re.compile(r"[0-9]{1,9}")
 _PORT: Final = 6379
 _LEAST: Final = 0.001
 """Seconds: what a socket is given when time is up, since 0 means something else to it."""
@@ -44,7 +62,7 @@ class Coordinator:
 
     def __init__(self, text: str, prefix: str) -> None:
         """Nothing is connected yet. Raises ``InvalidOption``."""
-        self._make, self.where = _maker(text)
+        self._make, self.where, self._secret = _maker(text)
         self._stem = f"zaqar-swift:{prefix}:"
         self.identity_key = f"{self._stem}identity"
         self._identity = ""
@@ -53,12 +71,13 @@ class Coordinator:
 
     def renew(self) -> None:
         # The child closes its copies of the sockets without a word to the server, as their objects go.
-        self._lock = threading.Lock()
         self._idle: list[Any] = []
 
     def identity(self, deadline: float) -> str | None:
         """Whose it is, or None if it is nobody's yet."""
         found = self._call(deadline, "GET", self.identity_key)
+        if found is not None and not isinstance(found, bytes):
+            raise odd_coordinator(self.where)
         return None if found is None else found.decode("utf-8", "replace")
 
     def settle_identity(self, deadline: float) -> str:
@@ -72,7 +91,10 @@ class Coordinator:
 
     def read(self, keys: Sequence[str], deadline: float) -> dict[str, bytes]:
         """The values of the keys at one moment."""
-        identity, *values = self._call(deadline, "MGET", self.identity_key, *map(self._key, keys))
+        found = self._call(deadline, "MGET", self.identity_key, *map(self._key, keys))
+        if not isinstance(found, list) or len(found) != 1 + len(keys):
+            raise odd_coordinator(self.where)
+        identity, *values = found
         if identity != self._identity.encode():
             raise self._another()
         return {key: value or b"" for key, value in zip(keys, values, strict=True)}
@@ -85,17 +107,27 @@ class Coordinator:
         keys = [self.identity_key, *map(self._key, changes)]
         values = [part for change in changes.values() for part in change]
         reply = self._call(deadline, "EVAL", _SWAP, len(keys), *keys, self._identity, *values, changes=True)
+        if reply not in (-1, 0, 1):
+            raise odd_coordinator(self.where)
         if reply < 0:
             raise self._another()
         return bool(reply)
 
     def shortcomings(self, deadline: float) -> list[str]:
         """Why it may forget what it was told; nothing: it does not. Raises where it cannot be used at all."""
-        text = self._call(deadline, "INFO").decode("utf-8", "replace")
+        try:
+            said = self._call(deadline, "INFO")
+        except OutcomeUnknown:
+            raise
+        except StorageUnavailable as error:
+            self._call(deadline, "GET", self.identity_key)  # raises if it is more than INFO that does not work
+            return [f"INFO is refused, so it cannot be seen whether it forgets anything: {error}"]
+        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else ""
         lines = (line.partition(":") for line in text.splitlines())
         info = {name: value for name, colon, value in lines if colon}
         version = info.get("redis_version", "")  # of Valkey that of Redis that it is compatible with
-        if version and tuple(map(int, version.split(".")[:2])) < _OLDEST:
+        numbers = _VERSION.match(version)
+        if numbers and (int(numbers[1]), int(numbers[2])) < _OLDEST:
             raise IncompatibleStorage(f"{self.where} is Redis {version}; use 6.2 or later, or Valkey")
         if info.get("cluster_enabled") == "1":
             raise InvalidOption(f"{self.where} is a node of a cluster; name a single server by the option coordinator")
@@ -114,11 +146,8 @@ class Coordinator:
 
     def close(self) -> None:
         """Twice is once."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.disconnect()
+        self._closed = True
+        self._drop_idle()
 
     def _key(self, key: str) -> str:
         return f"{self._stem}{key}"
@@ -129,6 +158,7 @@ class Coordinator:
     def _call(self, deadline: float, *command: Any, changes: bool = False) -> Any:
         """The reply. All commands may be sent twice, so a connection that the server had closed is no error."""
         sent = False
+        parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
         while True:
             before = sent
             connection = self._take()
@@ -138,14 +168,18 @@ class Coordinator:
                     connection = self._connect(deadline)
                 else:
                     connection._sock.settimeout(_left(deadline))  # which redis-py has no public way to
-                connection.send_command(*command, check_health=False)
+                connection.send_command(*parts, check_health=False)
                 sent = True
                 reply = connection.read_response()
             except Exception as error:
                 self._drop(connection)
+                self._redact(error)
                 if is_reply_of_redis(error) and not (before and changes):
                     raise coordinator_refused(error, self.where) from error
-                if fresh or is_time_out(error):
+                late = is_time_out(error)
+                if late:
+                    self._drop_idle()  # if one is dead and nobody said so, the others are too
+                if fresh or late or time.monotonic() >= deadline:
                     raise coordinator_broken(error, self.where, unknown=sent and changes) from error
             except BaseException:
                 self._drop(connection)  # nobody would read the reply
@@ -155,22 +189,32 @@ class Coordinator:
                 return reply
 
     def _connect(self, deadline: float) -> Any:
-        connection = self._make(_left(deadline))
+        connection = self._make(deadline)
         connection.connect()
+        connection._sock.settimeout(_left(deadline))
         return connection
 
     def _take(self) -> Any:
-        with self._lock:
-            if self._closed:
-                raise StorageClosed("the storage is closed; connect again")
-            return self._idle.pop() if self._idle else None
+        if self._closed:
+            raise StorageClosed("the storage is closed; connect again")
+        with suppress(IndexError):
+            return self._idle.pop()
+        return None
 
     def _give_back(self, connection: Any) -> None:
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        self._drop(connection)
+        self._idle.append(connection)
+        if self._closed:
+            self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._drop(self._idle.pop())
+
+    def _redact(self, error: Exception) -> None:
+        """Take the password out of what a server says: one that knows no AUTH repeats what it was given."""
+        for secret in filter(None, (self._secret, repr(self._secret)[1:-1])):
+            error.args = tuple(str(each).replace(secret, "***") for each in error.args)
 
     def _drop(self, connection: Any) -> None:
         if connection is not None:
@@ -189,8 +233,8 @@ def _left(deadline: float) -> float:
     return max(_LEAST, deadline - time.monotonic())
 
 
-def _maker(text: str) -> tuple[Any, str]:
-    """What makes a connection that is given so many seconds, and what to call the server."""
+def _maker(text: str) -> tuple[Any, str, str]:
+    """What makes a connection by a deadline, what to call the server, and its password, "" for none."""
     try:
         uri = Uri.parse(text)
     except InvalidInput as error:
@@ -209,26 +253,44 @@ def _maker(text: str) -> tuple[Any, str]:
         host, port = address.hostname, address.port or _PORT
     except ValueError:
         host = None
-    if not host or "," in uri.hosts or not database.isdecimal():
+    if not host or not resolve.is_host(host) or "," in uri.hosts or not _DATABASE.fullmatch(database):
         raise InvalidOption(f"{shown} is not one host, its port and the number of a database; {_WRITE}")
     try:
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
     except ImportError as error:
         raise InvalidOption(f"{shown} needs redis-py; pip install 'zaqar-swift[redis]'") from error
     settings = {
         "host": host,
         "port": port,
-        "db": int(database),
+        "db": database.lstrip("0") or 0,  # as text, since hiredis does not take whole numbers safely
         "username": uri.username,
         "password": uri.password,
         "protocol": 2,
     }
-    kind: Any = redis.Connection
+
+    class Connection(redis.Connection):
+        """One that looks its host up, and tries its addresses, by one deadline."""
+
+        deadline = 0.0
+
+        def _connect(self) -> Any:
+            wire = resolve.connect(address.hostname or "", port, self.deadline)
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return wire
+
+    class EncryptedConnection(redis.SSLConnection, Connection):
+        """The same, within TLS."""
+
+    kind: Any = Connection
     if uri.scheme == "rediss":
-        kind = redis.SSLConnection
+        kind = EncryptedConnection
         settings["ssl_ca_certs"] = authority or None
 
-    def make(seconds: float) -> Any:
-        return kind(socket_connect_timeout=seconds, socket_timeout=seconds, **settings)
+    def make(deadline: float) -> Any:
+        connection = kind(socket_timeout=_left(deadline), retry=Retry(NoBackoff(), 0), **settings)
+        connection.deadline = deadline
+        return connection
 
-    return make, f"the coordinator {uri.scheme}://{uri.hosts}/{database}"
+    return make, f"the coordinator {uri.scheme}://{uri.hosts}/{database}", uri.password or ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, Self
 
 from zaqar_core import kit
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
-from zaqar_core.errors import IncompatibleStorage
+from zaqar_core.errors import IncompatibleStorage, StorageUnavailable
 from zaqar_core.limits import Limits
 from zaqar_core.uri import Uri
 from zaqar_swift import sweep
@@ -20,16 +21,21 @@ from zaqar_swift.choosing import Choice
 from zaqar_swift.claims import SwiftClaims
 from zaqar_swift.coordinator import Coordinator, another_coordinator
 from zaqar_swift.messages import SwiftMessages
+from zaqar_swift.operations import changing, reading
 from zaqar_swift.options import Options, options_of
 from zaqar_swift.packing import Packed
 from zaqar_swift.queues import Queues
 from zaqar_swift.records import SwiftRecords
-from zaqar_swift.store import Store
+from zaqar_swift.store import Store, limited
+from zaqar_swift.workers import NotDone, Workers
 
 LAYOUT: Final = 1
 """The version of the layout of names and contents. A driver refuses a store of another one."""
 CONTAINERS: Final = 4
 """How many a new store gets unless told otherwise."""
+_LATE: Final = 0.25
+"""Seconds after the deadline until which opening may say what was wrong."""
+_LONGEST_NUMBER: Final = 30
 _LAYOUT_OBJECT: Final = "layout"
 _WRITTEN_WITHIN: Final = 0.3
 """Seconds for which who makes a store waits for others who make it at the same time."""
@@ -81,6 +87,18 @@ class SwiftDriver(Driver):
     @classmethod
     def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
         deadline = kit.deadline(connect_timeout)
+        workers = Workers()
+        try:
+            return workers.run(partial(limited, partial(cls._open, uri, timeout, deadline), deadline), deadline + _LATE)
+        except NotDone:
+            raise StorageUnavailable(
+                f"{uri} did not answer in time; check that it runs, or raise connect_timeout"
+            ) from None
+        finally:
+            workers.close()
+
+    @classmethod
+    def _open(cls, uri: Uri, timeout: float, deadline: float) -> Self:
         options = options_of(uri)
         coordinator = Coordinator(options.coordinator, options.prefix) if options.coordinator else None
         store = Store(Access(uri, options), connections=options.connections, timeout=timeout)
@@ -99,12 +117,14 @@ class SwiftDriver(Driver):
     def capabilities(self) -> frozenset[Capability]:
         return self._capabilities
 
+    @reading
     def ping(self) -> None:
         deadline = self._store.deadline()
         self._store.account(deadline)
         if self._coordinator:
             self._coordinator.ping(deadline)
 
+    @reading
     def health(self) -> Mapping[str, object]:
         deadline = self._store.deadline()
         account = self._store.account(deadline)
@@ -114,12 +134,13 @@ class SwiftDriver(Driver):
             coordinator = {"coordinator": said}
         return {
             **coordinator,
-            "bytes_used": int(account.get("x-account-bytes-used", 0)),
-            "objects": int(account.get("x-account-object-count", 0)),
-            "containers": int(account.get("x-account-container-count", 0)),
+            "bytes_used": _number(account, "x-account-bytes-used"),
+            "objects": _number(account, "x-account-object-count"),
+            "containers": _number(account, "x-account-container-count"),
             "layout": {"version": LAYOUT, "prefix": self._queues.prefix, "containers": self._queues.containers},
         }
 
+    @changing
     def gc(self) -> int:
         deadline = self._store.deadline()
         return sweep.everything(self._queues, records_container(self._queues.prefix), deadline)
@@ -128,6 +149,11 @@ class SwiftDriver(Driver):
         self._store.close()
         if self._coordinator:
             self._coordinator.close()
+
+
+def _number(account: Mapping[str, str], name: str) -> int:
+    text = account.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < _LONGEST_NUMBER else 0
 
 
 def records_container(prefix: str) -> str:
@@ -149,12 +175,12 @@ def _settled(store: Store, options: Options, coordinator: Coordinator | None, de
         data = json.dumps(wanted).encode()
         store.put(container, _LAYOUT_OBJECT, Packed("application/json", data), deadline, new=True)
         # Swift first looks whether there is none, then writes: another's, who looked in time, may replace this one.
-        time.sleep(_WRITTEN_WITHIN)
+        time.sleep(min(_WRITTEN_WITHIN, max(0.0, deadline - time.monotonic())))
         found = store.get(container, _LAYOUT_OBJECT, deadline, newest=True)
     try:
         known = json.loads(found.data) if found else wanted
         layout, containers, identity = int(known["layout"]), int(known["containers"]), known.get("coordinator")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         layout, containers, identity = 0, 0, None
     if layout != LAYOUT or options.containers not in (None, containers):
         raise IncompatibleStorage(

@@ -23,9 +23,6 @@ from zaqar_core.errors import (
     StorageUnavailable,
 )
 
-BROKEN: Final = (requests.RequestException, urllib.HTTPError, OSError, ValueError)
-"""What a request raises that got no whole answer; ``ValueError``: a listing that ends in the middle."""
-
 _NOT_NOW: Final = (409, 429, 498)
 _FULL: Final = (413, 507)
 _UNSENT: Final = (urllib.NewConnectionError, urllib.ConnectTimeoutError, urllib.ProxyError)
@@ -70,19 +67,23 @@ _IN_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -?(?P<said>[A-Z]+ .*)")
 """Where Redis before version 7 says why a command of a script failed."""
 
 
-class TryAgain(StorageUnavailable):
+class Internal(StorageUnavailable):
+    """What the driver tells apart, and its callers need not."""
+
+
+class TryAgain(Internal):
     """It did not work just now, and may be tried again at once. Nothing happened."""
 
 
-class TokenRefused(StorageUnavailable):
+class TokenRefused(Internal):
     """The token is not good any more. Nothing happened."""
 
 
-class NotThere(StorageUnavailable):
+class NotThere(Internal):
     """The account, container or object is not there. Nothing happened."""
 
 
-class Exists(StorageUnavailable):
+class Exists(Internal):
     """The object is there already. Nothing happened."""
 
 
@@ -122,7 +123,7 @@ def broken(error: BaseException, where: str) -> StorageError:
     if isinstance(error, requests.Timeout | urllib.TimeoutError):
         said = f"{where} did not answer in time ({error})"
     else:
-        said = f"the connection to {where} broke before the answer came ({error})"
+        said = f"the connection to {where} broke before the answer came ({str(error) or type(error).__name__})"
     return OutcomeUnknown(f"{said}, so it is unknown whether the operation was done")
 
 
@@ -210,6 +211,11 @@ def is_time_out(error: Exception) -> bool:
     import redis.exceptions as theirs
 
     return isinstance(error, theirs.TimeoutError | TimeoutError)
+
+
+def odd_coordinator(where: str) -> IncompatibleStorage:
+    """What to raise where a reply is none that a Redis gives."""
+    return IncompatibleStorage(f"{where} does not answer as a Redis does; correct the option coordinator")
 
 
 def coordinator_refused(error: Exception, where: str) -> StorageError:

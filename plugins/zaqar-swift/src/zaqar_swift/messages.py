@@ -31,6 +31,7 @@ from zaqar_swift.names import (
     new_claim_id,
     to_us,
 )
+from zaqar_swift.operations import changing, reading
 from zaqar_swift.packing import Sent, pack_message
 from zaqar_swift.queues import START, Item, Place, Position, Queues, Scan, View, head_of, kept_until
 from zaqar_swift.store import LONGEST_PAGE
@@ -47,6 +48,7 @@ class SwiftMessages(MessageController):
         self._store = queues.store
         self._choice = choice
 
+    @changing
     def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
         if not messages:
             return []
@@ -78,6 +80,7 @@ class SwiftMessages(MessageController):
         self._store.all_done(calls, deadline)
         return ids
 
+    @reading
     def get(self, queue: QueueKey, message_ids: Sequence[str]) -> list[StoredMessage]:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
@@ -88,6 +91,7 @@ class SwiftMessages(MessageController):
         found = self._queues.find(place, view, ids, deadline)
         return self._queues.messages(place, view, [found[some_id] for some_id in ids if some_id in found], deadline)
 
+    @reading
     def list(
         self,
         queue: QueueKey,
@@ -119,6 +123,7 @@ class SwiftMessages(MessageController):
         messages = self._queues.messages(place, view, shown, deadline)
         return StoredPage(messages, _marker(shown[-1].position if shown else after), more)
 
+    @reading
     def first(self, queue: QueueKey, *, newest: bool) -> StoredMessage | None:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
@@ -135,6 +140,7 @@ class SwiftMessages(MessageController):
                 return found[0]
         return None
 
+    @changing
     def delete(
         self, queue: QueueKey, message_ids: Sequence[str], *, claim_ids: Sequence[str] | None
     ) -> dict[str, Refusal]:
@@ -165,10 +171,12 @@ class SwiftMessages(MessageController):
         self._choice.forget(place, view, allowed, deadline)
         return {some_id: reason for some_id, reason in refused.items() if some_id in there}
 
+    @changing
     def pop(self, queue: QueueKey, *, limit: int) -> Sequence[StoredMessage]:
         deadline = self._store.deadline()
         return self._choice.pop(self._queues.place(queue), limit=limit, deadline=deadline)
 
+    @reading
     def stats(self, queue: QueueKey) -> QueueStats:
         deadline = self._store.deadline()
         place = self._queues.place(queue)
@@ -189,6 +197,7 @@ class SwiftMessages(MessageController):
         self._queues.sweep(place, scan.expired, deadline)
         return QueueStats(free, claimed, delayed, free + claimed + delayed, _ref(view, oldest), _ref(view, newest))
 
+    @changing
     def purge(self, queue: QueueKey) -> None:
         deadline = self._store.deadline()
         place = self._queues.place(queue)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 from zlib import crc32
 
 from zaqar_core.contract import NO_HEADERS
 from zaqar_swift.errors import not_ours
+
+T = TypeVar("T")
 
 INLINE: Final = 1_536
 """So many bytes, 2 048 characters, go into a content type, unless another number is given."""
@@ -167,6 +169,11 @@ def pack_record(record: RecordObject, inline: int) -> Packed:
     return _pack(b"", _RECORD.pack(record.expires, len(version), len(nonce)) + version + nonce + record.value, inline)
 
 
+def record_of(name: str, rest: bytes) -> RecordObject:
+    """What the record's object of that name says. Raises ``IncompatibleStorage``."""
+    return understood(name, record_rest, rest)
+
+
 def record_rest(rest: bytes) -> RecordObject:
     expires, version, nonce = _RECORD.unpack_from(rest)
     start = _RECORD.size
@@ -199,6 +206,14 @@ def content_of(name: str, content_type: str) -> Content:
     if content is None:
         raise not_ours(name)
     return content
+
+
+def understood(name: str, parse: Callable[..., T], *parts: Any) -> T:
+    """What ``parse`` makes of the parts of what is called so. Raises ``IncompatibleStorage``."""
+    try:
+        return parse(*parts)
+    except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+        raise not_ours(name) from error
 
 
 def _pack(head: bytes, rest: bytes, inline: int) -> Packed:

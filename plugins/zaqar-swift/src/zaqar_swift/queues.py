@@ -41,6 +41,7 @@ from zaqar_swift.packing import (
     message_head,
     message_rest,
     pack_claim,
+    understood,
     unpack_state,
 )
 from zaqar_swift.store import LONGEST_PAGE, Row, Store
@@ -107,7 +108,7 @@ class View:
         self.states.pop(message_id, None)
         if not answer:
             return
-        state, entry = unpack_state(message_id, answer), self.entry(message_id)
+        state, entry = understood(message_id, unpack_state, message_id, answer), self.entry(message_id)
         if entry is not None and entry.times > state.entry.times and not state.gone:
             return  # it is told before Swift: so it has forgotten, as a replica does that was promoted too early
         self.states[message_id] = state
@@ -269,16 +270,16 @@ class Queues:
         for item in items:
             content = content_of(item.row.name, item.row.content_type)
             if content.rest is not None:
-                sent[item.id] = message_rest(content.head, content.rest)
+                sent[item.id] = understood(item.row.name, message_rest, content.head, content.rest)
             elif item.row.data is not None:
-                sent[item.id] = message_rest(content.head, item.row.data)
+                sent[item.id] = understood(item.row.name, message_rest, content.head, item.row.data)
             else:
                 missing.append(item)
         calls = [partial(self.store.get, place.container, item.row.name, deadline) for item in missing]
         for item, found in zip(missing, self.store.all_of(calls, deadline), strict=True):
             if found is not None:
                 content = content_of(item.row.name, found.content_type)
-                sent[item.id] = message_rest(content.head, found.data)
+                sent[item.id] = understood(item.row.name, message_rest, content.head, found.data)
         return sent
 
     def messages(self, place: Place, view: View, items: Sequence[Item], deadline: float) -> list[StoredMessage]:
@@ -348,7 +349,7 @@ class Queues:
             if rest is None:
                 large.append(claim_id)
             else:
-                claims[claim_id] = claim_rest(rest)
+                claims[claim_id] = understood(row.name, claim_rest, rest)
         return view_of(now, claims | self._claims(place, large, deadline))
 
     def _claims(self, place: Place, claim_ids: Sequence[str], deadline: float) -> dict[str, ClaimObject]:
@@ -359,7 +360,7 @@ class Queues:
         for claim_id, name, found in zip(claim_ids, names, self.store.all_of(calls, deadline), strict=True):
             if found is not None:
                 rest = content_of(name, found.content_type).rest
-                claims[claim_id] = claim_rest(found.data if rest is None else rest)
+                claims[claim_id] = understood(name, claim_rest, found.data if rest is None else rest)
         return claims
 
 
@@ -534,4 +535,4 @@ def kept_until(expires: int) -> int:
 
 def head_of(item: Item) -> Head:
     """What the listing says of a message."""
-    return message_head(content_of(item.row.name, item.row.content_type).head)
+    return understood(item.row.name, message_head, content_of(item.row.name, item.row.content_type).head)

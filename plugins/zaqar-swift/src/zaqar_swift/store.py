@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotReady
+from functools import partial
 from hashlib import md5
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -20,11 +18,13 @@ from swiftclient.exceptions import ClientException
 from zaqar_core import kit
 from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageError, StorageUnavailable
 from zaqar_swift.access import Access, Grant
-from zaqar_swift.errors import BROKEN, Exists, NotThere, TokenRefused, TryAgain, broken, newer_there, refused
+from zaqar_swift.errors import Exists, Internal, NotThere, TokenRefused, TryAgain, broken, newer_there, refused
 from zaqar_swift.forks import renew_in_child
+from zaqar_swift.http import SwiftConnection
 from zaqar_swift.logs import unlogged
 from zaqar_swift.packing import Packed
 from zaqar_swift.turns import TURNS
+from zaqar_swift.workers import CLOSED, Call, NotDone, Workers
 
 T = TypeVar("T")
 
@@ -36,8 +36,8 @@ ACCEPTED: Final = 202
 
 _MOST_TOKENS: Final = 4
 """How many tokens one request may be refused with: a token may end while it waits for a connection."""
-_CLOSED: Final = "the storage was closed meanwhile; connect again"
-_PART: Final = 256 * 1024
+_LATE: Final = 0.25
+"""Seconds after the deadline until which a thread may say what became of its work, which ends at the deadline."""
 _SHORTEST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.5
 
@@ -69,11 +69,24 @@ class Store:
         renew_in_child(self)
 
     def renew(self) -> None:
-        self._process = _Process(self._connections)
+        self._process = _Process(self._connections, self.where)
 
     def deadline(self) -> float:
         """The moment at which an operation that begins now must have ended."""
         return kit.deadline(self.timeout)
+
+    def run(self, operation: Callable[[], T], *, changes: bool) -> T:
+        """What the operation returns, which ends by the caller's deadline and runs where no signal interrupts it.
+
+        It raises the documented errors only. ``changes``: whether one that did not end in time may have done something.
+        """
+        deadline = self.deadline()
+        try:
+            return self._process.operations.run(partial(limited, operation, deadline), deadline + _LATE)
+        except NotDone:
+            if changes:
+                raise OutcomeUnknown(f"{self.where} did not do it in time; it may have been done") from None
+            raise StorageUnavailable(f"{self.where} did not answer in time; try again") from None
 
     def page(
         self,
@@ -167,12 +180,14 @@ class Store:
                 self._until(deadline, send, once=once)
             except NotThere:
                 # All messages of a first post find no container at once; to make it many times is slow.
-                with TURNS.of((self.where, container), deadline):
-                    try:
-                        self._until(deadline, send, once=once)
-                    except NotThere:
-                        self._until(deadline, make)
-                        self._until(deadline, send, once=once, made=True)
+                turn = TURNS.of((self.where, container)).take(deadline)
+                try:
+                    self._until(deadline, send, once=once)
+                except NotThere:
+                    self._until(deadline, make)
+                    self._until(deadline, send, once=once, made=True)
+                finally:
+                    turn.give_back()
         except Exists:
             if not new:
                 raise
@@ -219,20 +234,27 @@ class Store:
         """The results of the calls, in parallel; errors of the storage are results too."""
         if len(calls) == 1:
             return [_outcome(calls[0])]
-        futures = [self._submit(call) for call in calls]
-        results: list[T | StorageError] = []
-        until = deadline + _LONGEST_PAUSE  # the calls know the deadline, and say more of what became of them
-        for future in futures:
-            try:
-                results.append(future.result(max(0.0, until - time.monotonic())))
-            except NotReady:
-                if future.cancel():
-                    results.append(StorageUnavailable(f"{self.where} was too slow, this was not begun; try again"))
-                else:
-                    results.append(OutcomeUnknown(f"{self.where} did not do it in time; it may have been done"))
-            except CancelledError:
-                results.append(StorageClosed(_CLOSED))
-        return results
+        started = [self._started(partial(_outcome, call)) for call in calls]
+        until = deadline + _LATE / 2  # before those who wait for this give up
+        return [call if isinstance(call, StorageError) else self._result(call, until) for call in started]
+
+    def _started(self, work: Callable[[], T]) -> Call[T] | StorageError:
+        call = Call(work)
+        try:
+            self._process.requests.start(call)
+        except StorageError as error:
+            return error
+        return call
+
+    def _result(self, call: Call[T | StorageError], until: float) -> T | StorageError:
+        try:
+            return call.result(until)
+        except StorageClosed as error:
+            return error
+        except NotDone:
+            if call.give_up():
+                return StorageUnavailable(f"{self.where} was too slow, this was not begun; try again")
+            return OutcomeUnknown(f"{self.where} did not do it in time; it may have been done")
 
     def all_of(self, calls: Sequence[Callable[[], T]], deadline: float) -> list[T]:
         """The results of the calls, in parallel; raises the first error, once all have ended."""
@@ -254,14 +276,6 @@ class Store:
         if isinstance(worst, OutcomeUnknown) and not changes:
             raise StorageUnavailable(f"{worst}; it was to be read, try again") from worst
         raise worst
-
-    def _submit(self, call: Callable[[], T]) -> Future[T | StorageError]:
-        try:
-            return self._process.pool.submit(_outcome, call)
-        except RuntimeError:  # the pool was shut down
-            closed: Future[T | StorageError] = Future()
-            closed.set_result(StorageClosed(_CLOSED))
-            return closed
 
     def close(self) -> None:
         """Let go of every connection. Twice is once."""
@@ -310,106 +324,92 @@ class Store:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _attempt(self, grant: Grant, deadline: float, send: Callable[[str, str, Any], T]) -> T:
-        with self._process.connection(self, grant.url, deadline) as http:
+        if time.monotonic() >= deadline:
+            raise StorageUnavailable(f"time was up before {self.where} was asked; nothing was done: try again")
+        process = self._process
+        slot = process.slots.take(deadline)
+        try:
+            return self._send(process, grant, deadline, send)
+        finally:
+            slot.give_back()
+
+    def _send(self, process: _Process, grant: Grant, deadline: float, send: Callable[[Any, str, Any], T]) -> T:
+        """Ask once. The connection is used again only if its reply was read to the end."""
+        http = process.take(grant.url)
+        used_before = http is not None
+        if http is None:
+            http = SwiftConnection(grant.url, cacert=self._access.ca or None, insecure=not self._access.verify)
+        http.limit.moment = deadline
+        whole = False
+        try:
             if self._closed:
-                raise StorageClosed(_CLOSED)
-            try:
-                with unlogged():
-                    return send(grant.url, grant.token, http)
-            except ClientException as error:
-                raise refused(error, self.where) from error
-            except BROKEN as error:
-                raise broken(error, self.where) from error
-
-    def connect(self, url: str) -> _Connection:
-        """A connection of swiftclient's, which keeps its socket."""
-        return _Connection(url, cacert=self._access.ca or None, insecure=not self._access.verify)
-
-
-class _Connection(swift.HTTPConnection):  # type: ignore[misc]
-    """Reads a reply until ``deadline``, however slowly it comes: a time-out of requests is for each part of it."""
-
-    deadline = 0.0
-
-    def request(self, *arguments: Any, **named: Any) -> Any:
-        self.requests_args["timeout"] = max(0.001, self.deadline - time.monotonic())
-        return super().request(*arguments, **named)
-
-    def getresponse(self) -> Any:
-        response = super().getresponse()
-        raw, end = response.raw, response.read
-
-        def read() -> bytes:
-            parts = []
-            while part := raw.read1(_PART, decode_content=True):
-                parts.append(part)
-                left = self.deadline - time.monotonic()
-                if left <= 0:
-                    raise requests.ReadTimeout("the reply goes on after the time given")
-                socket = getattr(raw.connection, "sock", None)
-                if socket is not None:
-                    socket.settimeout(left)
-            end()
-            return b"".join(parts)
-
-        response.read = read
-        return response
+                raise StorageClosed(CLOSED)
+            with unlogged():
+                result = send(grant.url, grant.token, (http.parsed_url, http))
+            whole = True
+        except StorageError as error:
+            whole = isinstance(error, Internal)
+            raise
+        except ClientException as error:
+            answer = refused(error, self.where)
+            whole = isinstance(answer, Internal)
+            raise answer from error
+        except Exception as error:  # requests, urllib3 and what they use let many kinds pass
+            if used_before and isinstance(error, requests.Timeout):
+                process.drop_idle()  # if one is dead and nobody said so, the others are too
+            raise broken(error, self.where) from error
+        finally:
+            if whole:
+                process.keep(grant.url, http)
+            else:
+                http.close()
+        return result
 
 
 class _Process:
     """Connections and threads, which no other process may use."""
 
-    def __init__(self, connections: int) -> None:
-        self.pool = ThreadPoolExecutor(connections, thread_name_prefix="zaqar-swift")
-        self._free = threading.BoundedSemaphore(connections)
-        self._idle: deque[tuple[str, _Connection]] = deque()
+    def __init__(self, connections: int, where: str) -> None:
+        self.operations = Workers()
+        self.requests = Workers(connections)
+        self.slots = kit.Slots(connections, f"each connection to {where}")
+        self._idle: deque[tuple[str, SwiftConnection]] = deque()
         self._closed = False
 
-    @contextlib.contextmanager
-    def connection(self, store: Store, url: str, deadline: float) -> Any:
-        """One of swiftclient's, with its parsed URL; it is used again unless this ends with an error."""
-        left = deadline - time.monotonic()
-        if left <= 0 or not self._free.acquire(timeout=left):
-            raise StorageUnavailable(
-                f"all connections to {store.where} were busy for the time given; try again, or raise connections"
-            )
-        try:
-            http = self._take(url) or store.connect(url)
-            http.deadline = deadline
-            try:
-                yield http.parsed_url, http
-            except (NotThere, Exists, TokenRefused, TryAgain):
-                self._keep(url, http)
-                raise
-            except BaseException:
+    def take(self, url: str) -> SwiftConnection | None:
+        """An idle connection to that account."""
+        with contextlib.suppress(IndexError):
+            while True:
+                known, http = self._idle.pop()
+                if known == url:
+                    return http
                 http.close()
-                raise
-            self._keep(url, http)
-        finally:
-            self._free.release()
+        return None
+
+    def keep(self, url: str, http: SwiftConnection) -> None:
+        self._idle.append((url, http))
+        if self._closed:
+            self.drop_idle()
+
+    def drop_idle(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop()[1].close()
 
     def close(self) -> None:
         self._closed = True
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        while self._idle:
-            with contextlib.suppress(IndexError):
-                self._idle.pop()[1].close()
+        self.operations.close()
+        self.requests.close()
+        self.drop_idle()
 
-    def _keep(self, url: str, http: _Connection) -> None:
-        self._idle.append((url, http))
-        if self._closed:
-            self.close()
 
-    def _take(self, url: str) -> _Connection | None:
-        while self._idle:
-            try:
-                known, http = self._idle.pop()
-            except IndexError:
-                return None
-            if known == url:
-                return http
-            http.close()
-        return None
+def limited(operation: Callable[[], T], deadline: float) -> T:
+    """The operation's result, by this deadline. What it raises is for the driver's callers."""
+    try:
+        with kit.time_limit(deadline - time.monotonic()):
+            return operation()
+    except Internal as error:
+        raise StorageUnavailable(str(error)) from error.__cause__
 
 
 def _outcome(call: Callable[[], T]) -> T | StorageError:

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from zaqar_core.errors import StorageUnavailable
+from zaqar_core.errors import IncompatibleStorage, StorageUnavailable
 from zaqar_swift.names import CLAIMS, MESSAGES, message_name
-from zaqar_swift.packing import record_rest, unpack
+from zaqar_swift.packing import record_of, unpack
 from zaqar_swift.queues import OVER_AFTER, Place, Queues, last_words
 from zaqar_swift.store import LONGEST_PAGE, Row
 from zaqar_swift.turns import TURNS
@@ -31,8 +31,14 @@ _STOPPED: Final[WeakKeyDictionary[Queues, tuple[int, str]]] = WeakKeyDictionary(
 
 def everything(queues: Queues, records: str, deadline: float) -> int:
     """Delete what has expired, as far as there is time for it; how many objects. None while another thread does so."""
-    with TURNS.at_once((queues.store.where, records)) as mine:
-        return _everything(queues, records, deadline) if mine else 0
+    try:
+        turn = TURNS.of((queues.store.where, records)).take(0.0)
+    except StorageUnavailable:
+        return 0
+    try:
+        return _everything(queues, records, deadline)
+    finally:
+        turn.give_back()
 
 
 def _everything(queues: Queues, records: str, deadline: float) -> int:
@@ -148,7 +154,10 @@ def _is_expired_record(row: Row, now: int) -> bool:
     content = unpack(row.content_type)
     if content is None or content.rest is None:
         return False
-    expires = record_rest(content.rest).expires
+    try:
+        expires = record_of(row.name, content.rest).expires
+    except IncompatibleStorage:
+        return False
     return bool(expires) and expires <= now
 
 

@@ -20,6 +20,7 @@ from zaqar_swift.target import coordinator_uri, redis_server, swift_server
 
 OpenDriver = Callable[..., SwiftDriver]
 StartServer = Callable[..., Server]
+StartRedis = Callable[..., Server]
 Post = Callable[..., list[str]]
 Shown = Callable[[SwiftDriver], list[str]]
 
@@ -86,6 +87,21 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     one.start()
     yield one
     one.kill()
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
+    """Starts one of the test's own."""
+    with ExitStack() as stack:
+
+        def start(*settings: str) -> Server:
+            lasting = ("--appendonly", "yes", "--appendfsync", "no")
+            one = redis_server(tmp_path / new_id(), *lasting, *settings, highest=55_535)  # as nodes of clusters need
+            stack.callback(one.kill)
+            one.start()
+            return one
+
+        yield start
 
 
 @pytest.fixture

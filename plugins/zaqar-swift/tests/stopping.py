@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from itertools import count
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 from zaqar_core.contract import QueueKey
@@ -81,7 +81,7 @@ class Work:
             def stopping(*arguments: Any, **options: Any) -> Any:
                 with lock:
                     if next(number) == self._step:
-                        os.kill(os.getpid(), signal.SIGSTOP)
+                        signal.pthread_kill(get_ident(), signal.SIGSTOP)  # before this thread does anything more
                 return send(*arguments, **options)
 
             return stopping

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from zaqar_swift.names import MESSAGES, Clock
 from zaqar_swift.options import options_of
 from zaqar_swift.queues import View
 from zaqar_swift.server import uri
-from zaqar_swift.target import control, coordinator_uri, redis_server
+from zaqar_swift.target import control, coordinator_uri
 
 OpenDriver = Callable[..., SwiftDriver]
 StartServer = Callable[..., Server]
@@ -48,21 +48,6 @@ BODY = b'"' + b"x" * 3_000 + b'"'
 RIGHTS = "~zaqar-swift:* +get +set +del +mget +eval +info"
 """Those that the README names."""
 HELPER = Path(__file__).with_name("stopping.py")
-
-
-@pytest.fixture
-def start_redis(tmp_path: Path) -> Iterator[StartRedis]:
-    """Starts one of the test's own."""
-    with ExitStack() as stack:
-
-        def start(*settings: str) -> Server:
-            lasting = ("--appendonly", "yes", "--appendfsync", "no")
-            one = redis_server(tmp_path / new_id(), *lasting, *settings, highest=55_535)  # as nodes of clusters need
-            stack.callback(one.kill)
-            one.start()
-            return one
-
-        yield start
 
 
 @pytest.fixture

@@ -134,9 +134,11 @@ def test_of_two_who_make_a_store_at_once_neither_goes_by_what_the_other_replaced
     prefix = f"p{new_id()[:8].replace('_', 'x')}"
     other = Packed("application/json", b'{"layout": 1, "containers": 3}')
     sleep = time.sleep
+    replaced: list[bool] = []
 
     def replace_meanwhile(seconds: float) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if not replaced:
+            replaced.append(True)
             driver._store.put(records_container(prefix), "layout", other, driver._store.deadline())
         sleep(seconds)
 

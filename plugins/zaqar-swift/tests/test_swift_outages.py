@@ -242,25 +242,27 @@ def test_the_expirer_beside_claims_takes_only_what_is_over(
 
     with ThreadPoolExecutor(1) as pool:
         expiring = pool.submit(expire)
-        held = post(driver, 3, ttl=2)
-        claim = driver.claims.create(queue, ttl=6, grace=60, limit=3)
-        assert [message.id for message in claim.messages] == held
-        post(driver, 3, ttl=1)
-        lasting = post(driver, 1, ttl=600)
-        time.sleep(5)  # beyond the life that all but the last were posted with, and Swift's second for each
-        assert [message.id for message in driver.messages.get(queue, held)] == held
-        assert driver.messages.delete(queue, held[:1], claim_ids=[claim.id or ""]) == {}
-        place = driver._queues.place(queue)
-        deadline = time.monotonic() + 20
-        while True:
-            rows = driver._store.page(place.container, place.prefix + "m/", driver._store.deadline())
-            left = [row.name.removeprefix(place.prefix + "m/") for row in rows]
-            if left == [*held[1:], *lasting]:
-                break
-            assert time.monotonic() < deadline, left
-        while shown(driver) != [*held[1:], *lasting]:  # the claim has ended, what it held lives on
-            assert time.monotonic() < deadline
-        over.set()
+        try:
+            held = post(driver, 3, ttl=2)
+            claim = driver.claims.create(queue, ttl=6, grace=60, limit=3)
+            assert [message.id for message in claim.messages] == held
+            post(driver, 3, ttl=1)
+            lasting = post(driver, 1, ttl=600)
+            time.sleep(5)  # beyond the life that all but the last were posted with, and Swift's second for each
+            assert [message.id for message in driver.messages.get(queue, held)] == held
+            assert driver.messages.delete(queue, held[:1], claim_ids=[claim.id or ""]) == {}
+            place = driver._queues.place(queue)
+            deadline = time.monotonic() + 20
+            while True:
+                rows = driver._store.page(place.container, place.prefix + "m/", driver._store.deadline())
+                left = [row.name.removeprefix(place.prefix + "m/") for row in rows]
+                if left == [*held[1:], *lasting]:
+                    break
+                assert time.monotonic() < deadline, left
+            while shown(driver) != [*held[1:], *lasting]:  # the claim has ended, what it held lives on
+                assert time.monotonic() < deadline
+        finally:
+            over.set()
         assert expiring.result() > 2
 
 

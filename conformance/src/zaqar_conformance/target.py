@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -48,6 +48,8 @@ class Target(ABC):
     """The ``timeout`` that checks connect with, in seconds."""
     at_once: ClassVar[int] = 4
     """So many of the checks that do little but wait run at the same time, each on a datastore of its own."""
+    one_connection: ClassVar[Mapping[str, Any]] = {}
+    """Options with which a client has no more than one connection, so that one that is lost is missed immediately."""
     known_failures: ClassVar[Path | None] = None
     """The ``known_failures.toml`` of the driver, if something is known to fail."""
     control: str | None = None

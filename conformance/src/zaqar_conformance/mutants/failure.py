@@ -109,6 +109,55 @@ class ThreadsShareReplies(ReferenceMessages):
         return self._replies.pop()
 
 
+@mutant("FAI-013", "FAI-014")
+class CallsHoldAPlainLock(ReferenceMessages):
+    """A post holds a lock of ``threading``, which an exception leaves taken and a call in its midst waits for."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self._lock = threading.Lock()
+
+    def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
+        taken = self._lock.acquire(timeout=1.0)
+        if not taken:
+            raise StorageUnavailable("another post was under way until the timeout")
+        try:
+            return super().post(queue, messages, client_id=client_id)
+        finally:
+            self._lock.release()
+
+
+@mutant("FAI-013")
+class UnreadRepliesAreReadLater(ReferenceMessages):
+    """A reply that an exception kept from being read is taken for that of the next request."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self._replies: list[list[str]] = []
+
+    def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
+        self._replies.append(super().post(queue, messages, client_id=client_id))
+        return self._replies.pop(0)
+
+
+@mutant("FAI-014")
+class CallsInCallsAreForbiddenBadly(ReferenceMessages):
+    """A post in the middle of a post ends with an error of Python's, not of the contract."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self._busy: list[int] = []
+
+    def post(self, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str) -> list[str]:
+        if threading.get_ident() in self._busy:
+            raise RuntimeError("reentrant call inside <client>")
+        self._busy.append(threading.get_ident())
+        try:
+            return super().post(queue, messages, client_id=client_id)
+        finally:
+            self._busy.clear()
+
+
 @mutant("FAI-011")
 class OptionsAreIgnored(ReferenceDriver):
     """A URI's options are not looked at: one that is misspelt does nothing."""

@@ -30,7 +30,7 @@ _AT_ONCE = 0.5
 
 @check("FAI-013")
 def an_exception_in_the_middle_of_a_call_loses_nothing(env: Env) -> None:
-    """Each method is left by an exception at some bytecodes; then the client works as before, with replies of its own."""
+    """Each method is left by an exception at some bytecodes; then the client works as before, with its own replies."""
     _interrupt_all(env, _FEW, _BRIEF_BUDGET)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from zaqar_conformance.reference.state import Item, State, milliseconds
 from zaqar_core.contract import (
@@ -33,9 +34,12 @@ class ReferenceMessages(MessageController):
             now = self._state.now()
             held = self._state.queue(queue, now)
             ids = []
+            items: dict[str, Item] = {}
+            dedup: dict[str, tuple[str, int]] = {}
             for message in messages:
-                if message.dedup_id in held.dedup:
-                    ids.append(held.dedup[message.dedup_id][0])
+                known = held.dedup.get(message.dedup_id or "") or dedup.get(message.dedup_id or "")
+                if known:
+                    ids.append(known[0])
                     continue
                 item = Item(
                     id=new_id(),
@@ -48,10 +52,11 @@ class ReferenceMessages(MessageController):
                     expires=now + milliseconds(message.ttl),
                     order=self._state.next(),
                 )
-                held.items[item.id] = item
+                items[item.id] = item
                 if message.dedup_id is not None:
-                    held.dedup[message.dedup_id] = (item.id, now + milliseconds(DEDUP_WINDOW))
+                    dedup[message.dedup_id] = (item.id, now + milliseconds(DEDUP_WINDOW))
                 ids.append(item.id)
+            self._state.put(queue, replace(held, items=held.items | items, dedup=held.dedup | dedup))
             return ids
 
     def get(self, queue: QueueKey, message_ids: Sequence[str]) -> list[StoredMessage]:

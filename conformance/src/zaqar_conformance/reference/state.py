@@ -110,6 +110,10 @@ class State:
         queue.settle(now)
         return queue
 
+    def put(self, key: QueueKey, queue: QueueState) -> None:
+        """Take the new state of a queue in one step, between which and the old one no exception can come."""
+        self._queues[key] = queue
+
     def purge(self, key: QueueKey) -> None:
         """Forget the queue."""
         self._queues.pop(key, None)

@@ -6,7 +6,7 @@ import dis
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 _CHANGING = ("CALL", "RETURN", "YIELD", "STORE_ATTR", "STORE_SUBSCR", "DELETE", "BEFORE_WITH", "FOR_ITER", "RESUME")
 """How the names of bytecodes begin after which something may be held that was not held before."""
@@ -45,13 +45,20 @@ def run_at(call: Callable[[], object], at: int, other: Callable[[], object]) -> 
     return number >= at
 
 
-def telling(call: Callable[[], object]) -> list[int]:
-    """The numbers of those bytecodes of ``call`` before which it is worth to interrupt it, as ``interrupt`` counts.
+class Point(NamedTuple):
+    """A bytecode: its number, as ``interrupt`` counts, and the name of the module whose code it is."""
+
+    number: int
+    module: str
+
+
+def telling(call: Callable[[], object]) -> list[Point]:
+    """Those bytecodes of ``call`` before which it is worth interrupting it.
 
     These follow a call, a return or a change of an object, and come at a place in the code that was not met before.
     What is in between neither takes nor gives back anything.
     """
-    found: list[int] = []
+    found: list[Point] = []
     seen: set[tuple[CodeType, int]] = set()
     names: dict[CodeType, dict[int, str]] = {}
     number, before = 0, "RESUME"
@@ -62,7 +69,7 @@ def telling(call: Callable[[], object]) -> list[int]:
         code, place = frame.f_code, frame.f_lasti
         if before.startswith(_CHANGING) and (code, place) not in seen:
             seen.add((code, place))
-            found.append(number)
+            found.append(Point(number, str(frame.f_globals.get("__name__", ""))))
         if code not in names:
             names[code] = {each.offset: each.opname for each in dis.get_instructions(code)}
         before = names[code].get(place, "")

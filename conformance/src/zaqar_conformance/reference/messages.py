@@ -116,7 +116,10 @@ class ReferenceMessages(MessageController):
         with self._state.lock:
             now = self._state.now()
             held = self._state.queue(queue, now)
-            return [held.items.pop(item.id).stored(now) for item in held.by_position(now)[:limit]]
+            taken = {item.id: item.stored(now) for item in held.by_position(now)[:limit]}
+            left = {message_id: item for message_id, item in held.items.items() if message_id not in taken}
+            self._state.put(queue, replace(held, items=left))
+            return list(taken.values())
 
     def stats(self, queue: QueueKey) -> QueueStats:
         with self._state.lock:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from zaqar_conformance.reference.lock import Lock
 from zaqar_core.contract import QueueKey, Record, Space, StoredMessage
 
 
@@ -93,7 +93,7 @@ class State:
     """Everything, behind one lock and judged by one clock."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = Lock()
         self.records: dict[tuple[Space, str], tuple[Record, int | None]] = {}
         self._queues: dict[QueueKey, QueueState] = {}
         self._last = 0

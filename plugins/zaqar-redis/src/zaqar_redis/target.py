@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +31,7 @@ class _Target(ServerTarget):
     """Servers on loopback, with these settings."""
 
     settings: ClassVar[Sequence[str]] = ()
+    one_connection: ClassVar[Mapping[str, Any]] = {"max_connections": 1}
 
     def unreachable_uri(self) -> str:
         return f"{self.scheme}://127.0.0.1:{free_port()}/0"

@@ -168,6 +168,7 @@ def test_an_exception_at_any_bytecode_of_opening_and_closing_loses_nothing(
         at = 1
         while interrupt(open_and_close, at):
             ensure_usable(driver, other)
+            open_and_close()
             at += 1
     assert at > 100
     driver.close()

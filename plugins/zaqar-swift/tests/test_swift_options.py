@@ -59,6 +59,7 @@ def test_uris_say_how_to_log_in(text: str, expected: Login | None) -> None:
         ("swift:///?connections=x", InvalidOption, "whole number"),
         ("swift:///?interface=private", InvalidOption, "public, internal, admin"),
         ("swift:///?tls_ca=/no/such/file", InvalidOption, "PEM file"),
+        ("swift:///?tls_ca=%00", InvalidOption, "PEM file"),
         ("swift:///?conections=1", InvalidOption, "'connections'"),
     ],
 )

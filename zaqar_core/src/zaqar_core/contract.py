@@ -292,7 +292,8 @@ class Driver(ABC):
         One process may open the same URI several times, from several threads; each driver is closed on its own.
         It ends by ``kit.deadline(connect_timeout)``, and every later call by ``kit.deadline(timeout)``: name
         resolution, all addresses of a name, waiting for a connection, retries and all round trips together. Raises
-        ``InvalidUri``, ``InvalidOption``, ``StorageUnavailable`` or ``IncompatibleStorage``.
+        ``InvalidUri``, ``InvalidOption``, ``StorageUnavailable`` or ``IncompatibleStorage``; the core makes a
+        ``BrokenDriver`` of anything else, and takes the URI's secrets out of it.
         """
 
     @property

@@ -92,7 +92,7 @@ def ensure_certificates(path: str, said: str) -> None:
     """Raises ``InvalidOption`` unless there are certificates. ``said``: where the path was written."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except OSError as error:  # as errors of TLS are
+    except (OSError, ValueError) as error:  # errors of TLS are OSErrors; U+0000 in the path is a ValueError
         raise InvalidOption(
             f"{said} {path!r} is no file of certificates ({error}); write the path of a PEM file"
         ) from error

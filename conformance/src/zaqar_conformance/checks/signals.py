@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice, zip_longest
 from queue import Empty, SimpleQueue
 from statistics import median
 from typing import Any
@@ -226,7 +225,7 @@ def _timed(call: Callable[[], object]) -> float:
 
 
 def _plan(env: Env, storage: Storage, most: int, budget: float) -> list[tuple[_Method, list[int], float]]:
-    """The methods, the bytecodes to try of each, and until when. Half of them are of the driver's own code."""
+    """The methods, the bytecodes to try of each, and until when. The driver's own code comes first."""
     driver = env.driver
     parts = (driver, driver.messages, driver.claims, driver.records)
     packages = tuple({type(part).__module__.rpartition(".")[0] for part in parts if part is not None})
@@ -242,8 +241,7 @@ def _plan(env: Env, storage: Storage, most: int, budget: float) -> list[tuple[_M
         env.rng.shuffle(points)
         own = [point.number for point in points if point.module.startswith(packages)]
         others = [point.number for point in points if not point.module.startswith(packages)]
-        turns = (number for pair in zip_longest(own, others) for number in pair if number is not None)
-        plan.append((method, list(islice(turns, most)), began + place * share))
+        plan.append((method, [*own[: 2 * most // 3], *others][:most], began + place * share))
     return plan
 
 

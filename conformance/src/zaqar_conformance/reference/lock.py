@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
-from queue import Empty
 from types import FrameType, TracebackType
 
 from zaqar_core.errors import StorageUnavailable
@@ -14,40 +12,43 @@ from zaqar_core.kit.slots import Slot, Slots
 _PATIENCE = 30.0
 
 
-class Lock(Slots):
+class Lock:
     """``with lock:``; a method that holds it may call others that take it.
 
     An exception may come between any two bytecodes, also between the end of the block and the lock's release. So it
-    belongs to the method's frame (see ``Slots``): where that has ended, the next caller takes it over.
+    belongs to the method's frame, as a ``Slot`` does: where that has ended, the next caller takes it over.
     """
 
     def __init__(self) -> None:
-        super().__init__(1, "the store in memory")
+        self._slots = Slots(1, "the store in memory")
+        self._latest: dict[int, Slot] = {}
 
     def __enter__(self) -> None:
-        frame = sys._getframe(1)
-        mine = Slot(self, frame)
+        mine = Slot(self._slots, sys._getframe(1))
         deadline = time.monotonic() + _PATIENCE
-        while not self._is_held_on(frame) and not self._try(mine):
+        while True:
+            holder = self._latest.setdefault(0, mine).last_heir()
+            if holder is mine or _is_below(mine.frame, holder.frame):
+                return
+            if holder.is_free() and holder.heirs.setdefault(0, mine) is mine:
+                self._latest[0] = mine
+                return
             if time.monotonic() > deadline:
                 raise StorageUnavailable(f"another thread kept the store for {_PATIENCE:g} s; try again")
-            with suppress(Empty):
-                self._given_back.get(timeout=0.01)
+            time.sleep(0.0005)  # it polls: no exception can leave it waiting for a wake-up that was lost
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        holder = self._held.get(0)
-        if holder is not None and holder.last_heir().frame is sys._getframe(1):
-            holder.last_heir().give_back()
+        holder = self._latest[0].last_heir()
+        if holder.frame is sys._getframe(1):
+            holder.give_back()
 
-    def _is_held_on(self, frame: FrameType) -> bool:
-        """Whether a method further up this thread's stack holds it."""
-        holder = self._held.get(0)
-        held = None if holder is None else holder.last_heir().frame
-        each: FrameType | None = frame
-        while each is not None and held is not None:
-            if each is held:
-                return True
-            each = each.f_back
-        return False
+
+def _is_below(frame: FrameType | None, other: FrameType | None) -> bool:
+    """Whether ``other`` is the frame, or has called it."""
+    while frame is not None and other is not None:
+        if frame is other:
+            return True
+        frame = frame.f_back
+    return False

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import hiredis
 import pytest
 import redis
 
@@ -118,7 +119,7 @@ def fails(
     with pytest.raises(StorageUnavailable, match=says) as caught:
         call()
     assert (name, caught.type) == (name, OutcomeUnknown if unknown else StorageUnavailable)
-    assert isinstance(caught.value.__cause__, redis.RedisError | OSError), name
+    assert isinstance(caught.value.__cause__, hiredis.HiredisError | OSError), name
     assert time.monotonic() - began < within + SLACK, name
 
 

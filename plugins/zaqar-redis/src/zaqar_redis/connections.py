@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-import redis.exceptions as theirs
+import hiredis
 
 from zaqar_core import kit
 from zaqar_core.errors import StorageClosed
 from zaqar_redis import errors
 from zaqar_redis.wire import Connection
 
-FAILURES: Final = (theirs.RedisError, OSError)
+FAILURES: Final = (hiredis.HiredisError, OSError)
 """What connecting and asking raise."""
 
 
@@ -65,7 +65,7 @@ class Connections:
             reply = connection.receive(deadline)
             answered = True
             return reply
-        except theirs.ResponseError as error:
+        except hiredis.ReplyError as error:
             answered = True
             raise errors.refused(error, self.where) from error
         except FAILURES as error:

@@ -1,4 +1,4 @@
-"""The one place that turns redis-py's exceptions and Redis's error replies into the errors of the project."""
+"""The one place that turns hiredis's and sockets' exceptions and Redis's error replies into the project's errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import ssl
 from typing import Final
 
-import redis.exceptions as theirs
+import hiredis
 
 from zaqar_core.errors import IncompatibleStorage, OutcomeUnknown, StorageError, StorageFull, StorageUnavailable
 
@@ -73,9 +73,9 @@ def public(error: StorageError) -> StorageError:
 
 def not_connected(error: Exception, where: str) -> StorageError:
     """What to raise ``from error`` where no connection was made."""
-    if isinstance(error, theirs.ResponseError):
+    if isinstance(error, hiredis.ReplyError):
         return refused(error, where)
-    if isinstance(error, theirs.RedisError):
+    if isinstance(error, hiredis.HiredisError):
         return StorageUnavailable(
             f"{where} does not speak the protocol of Redis; check the URI. Nothing was done. {error}"
         )
@@ -101,7 +101,7 @@ def not_answered(error: Exception, where: str) -> OutcomeUnknown:
     return OutcomeUnknown(f"{said}, so it is unknown whether the operation was done")
 
 
-def refused(error: theirs.ResponseError, where: str) -> StorageError:
+def refused(error: hiredis.ReplyError, where: str) -> StorageError:
     """What to raise ``from error`` where the server answered with an error. Nothing was done."""
     said = str(error)
     in_script = _IN_SCRIPT.search(said)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-import redis.exceptions as theirs
+import hiredis
 
 from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageUnavailable
 from zaqar_redis.connections import Connections
@@ -135,18 +135,18 @@ class Sentinels(Topology):
         ) from failures[-1]
 
     def _ensure_primary(self, connection: Connection, deadline: float) -> None:
-        """What Sentinels say may be out of date. Raises redis-py's errors."""
+        """What Sentinels say may be out of date. Raises ``connections.FAILURES``."""
         try:
             role = connection.ask("ROLE", deadline=deadline)
-        except theirs.ResponseError:  # a managed server may know no ROLE: then a write that does nothing tells
+        except hiredis.ReplyError:  # a managed server may know no ROLE: then a write that does nothing tells
             try:
                 connection.ask("UNLINK", self._probe, deadline=deadline)
-            except theirs.ResponseError as error:
+            except hiredis.ReplyError as error:
                 if str(error).startswith(("READONLY", "MASTERDOWN", "LOADING")):
                     raise
             return
         if isinstance(role, list) and role[:1] != [b"master"]:
-            raise theirs.ResponseError("READONLY it is a replica by now")
+            raise hiredis.ReplyError("READONLY it is a replica by now")
 
 
 class Cluster(Topology):

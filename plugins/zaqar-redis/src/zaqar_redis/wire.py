@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import hiredis
-import redis.exceptions as theirs
 
 from zaqar_core.kit import resolve
 from zaqar_redis.options import Address
@@ -37,7 +36,7 @@ class Login:
 class Connection:
     """Connected and logged in. Not for several threads at a time.
 
-    After any exception but redis-py's ``ResponseError`` it may hold an unread reply: close it.
+    After any exception but ``hiredis.ReplyError`` it may hold an unread reply: close it.
     """
 
     idle_since = 0.0
@@ -46,16 +45,15 @@ class Connection:
 
     def __init__(self, wire: socket.socket) -> None:
         self._wire = wire
-        self._reader = hiredis.Reader(
-            protocolError=theirs.InvalidResponse, replyError=theirs.ResponseError, notEnoughData=_NOTHING
-        )
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
 
     def ask(self, *command: str | bytes | int, deadline: float) -> Any:
         """The reply to one command.
 
         Raises:
-            ResponseError: The server answered with an error.
-            InvalidResponse, OSError: Of ``TimeoutError`` when time is up.
+            hiredis.ReplyError: The server answered with an error.
+            hiredis.ProtocolError: It does not speak the protocol.
+            OSError: The connection broke, or (``TimeoutError``) time is up.
         """
         self.send(packed(command), deadline)
         return self.receive(deadline)
@@ -79,7 +77,7 @@ class Connection:
                 if not data:
                     raise ConnectionResetError("the server closed the connection")
                 self._reader.feed(data)
-            elif isinstance(reply, theirs.ResponseError):
+            elif isinstance(reply, hiredis.ReplyError):
                 raise reply
             elif not isinstance(reply, hiredis.PushNotification):
                 return reply
@@ -142,7 +140,7 @@ def _log_in(connection: Connection, login: Login, deadline: float) -> None:
         connection.ask("SELECT", login.database, deadline=deadline)
     elif login.protocol != 3 and not credentials:
         # Before the first request, which may be one that must not be sent twice, the server shows that it is there.
-        with contextlib.suppress(theirs.ResponseError):
+        with contextlib.suppress(hiredis.ReplyError):
             connection.ask("PING", deadline=deadline)
 
 

@@ -185,7 +185,13 @@ class Messages:
         delay = default_delay if message.delay is None else message.delay
         delay = validation.duration(delay, "delay", 0.0, limits.max_message_delay)
         if delay >= ttl:
-            raise InvalidDuration(f"a delay of {delay:.10g} s and a ttl of {ttl:.10g} s; make the delay less")
+            whose_delay, whose_ttl = (
+                " (the queue's default)" if given is None else "" for given in (message.delay, message.ttl)
+            )
+            raise InvalidDuration(
+                f"a delay of {delay:.10g} s{whose_delay} and a ttl of {ttl:.10g} s{whose_ttl}: the message would "
+                "expire before it comes; make the delay less than the ttl"
+            )
         if delay > 0:
             self._context.need(Capability.DELAY, f"a delay of {delay:g} s")
         dedup_id = message.dedup_id

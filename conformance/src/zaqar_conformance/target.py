@@ -101,6 +101,10 @@ class Target(ABC):
         finally:
             self.resume()
 
+    def move_clock(self, seconds: float) -> None:
+        """Put the datastore's clock so far ahead of the true time; 0 corrects it. The clock goes on running."""
+        raise NotRun(f"the target {self.name} cannot move its datastore's clock")
+
     # --- What is on the wire ---------------------------------------------------------------------------
 
     def proxied(self, uri: str) -> tuple[Proxy, str]:

@@ -74,6 +74,27 @@ class LongClaimsOverflow(ReferenceClaims):
         return super().create(queue, ttl=ttl, grace=grace, limit=limit, max_claim_count=max_claim_count)
 
 
+@mutant("TIM-005")
+class TimeNeverGoesBack(State):
+    """The datastore holds its clock at the latest time that it has seen, until the true time has come there."""
+
+    def __init__(self) -> None:
+        self._latest = 0
+        super().__init__()
+
+    def clock(self) -> int:
+        self._latest = max(self._latest, super().clock())
+        return self._latest
+
+
+@mutant("TIM-005")
+class PositionsGoBackWithTheClock(State):
+    """Messages stand where the time of their post says, also after the clock was set back."""
+
+    def place(self, now: int) -> int:
+        return now
+
+
 @mutant("TIM-004")
 class ClientsClock(State):
     """Time is judged by the clock of whatever client calls."""

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 from zaqar_conformance.reference.claims import ReferenceClaims
 from zaqar_conformance.reference.messages import ReferenceMessages
 from zaqar_conformance.reference.records import ReferenceRecords
-from zaqar_conformance.reference.state import State
+from zaqar_conformance.reference.state import State, milliseconds
 from zaqar_core.capabilities import Capability
 from zaqar_core.contract import Driver
 from zaqar_core.errors import InvalidOption, InvalidUri, StorageUnavailable
@@ -87,6 +87,11 @@ def forget(store: str) -> None:
     """Let a store go, with all that it holds."""
     with _stores_lock:
         _stores.pop(store, None)
+
+
+def set_ahead(store: str, seconds: float) -> None:
+    """Move the clock of a store."""
+    _stores[store].ahead = milliseconds(seconds)
 
 
 def undeclared(names: str) -> frozenset[Capability]:

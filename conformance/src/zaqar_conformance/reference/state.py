@@ -99,8 +99,14 @@ class State:
         self._last = 0
         self._seen = 0
         self._set_back = 0
-        self.now: Callable[[], int] = monotonic_milliseconds
-        """The one clock, in milliseconds. Whoever replaces it may set it forward and back."""
+        self.ahead = 0
+        """Milliseconds by which the clock is wrong."""
+        self.now: Callable[[], int] = self.clock
+        """The one clock, in milliseconds; it may be set forward and back."""
+
+    def clock(self) -> int:
+        """Milliseconds of the machine's clock that never runs backwards, moved by ``ahead``."""
+        return time.monotonic_ns() // 1_000_000 + self.ahead
 
     def queue(self, key: QueueKey, now: int) -> QueueState:
         """The settled queue; an unknown one is empty."""
@@ -126,11 +132,6 @@ class State:
         """A number greater than all before."""
         self._last += 1
         return self._last
-
-
-def monotonic_milliseconds() -> int:
-    """Of a clock that never runs backwards."""
-    return time.monotonic_ns() // 1_000_000
 
 
 def milliseconds(seconds: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zaqar_conformance.reference.driver import forget
+from zaqar_conformance.reference.driver import forget, set_ahead
 from zaqar_conformance.target import Target
 from zaqar_core.contract import Driver, new_id
 
@@ -26,6 +26,9 @@ class MemoryTarget(Target):
 
     def stop(self) -> None:
         forget(self._store)
+
+    def move_clock(self, seconds: float) -> None:
+        set_ahead(self._store, seconds)
 
     def durability_gaps(self, driver: Driver) -> list[str]:
         return ["it writes to no disk"]

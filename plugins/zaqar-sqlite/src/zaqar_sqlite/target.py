@@ -8,9 +8,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from zaqar_conformance.target import Target
+from zaqar_conformance.target import Target, TargetError
 from zaqar_core.contract import Driver
 from zaqar_core.uri import Uri
+from zaqar_sqlite.clock import set_ahead
 
 _DURABLE_SYNCHRONOUS = ("FULL", "EXTRA")
 
@@ -31,6 +32,11 @@ class SqliteTarget(Target):
 
     def stop(self) -> None:
         """The file goes with the workspace."""
+
+    def move_clock(self, seconds: float) -> None:
+        if self._folder is None:
+            raise TargetError("the target sqlite was not started")
+        set_ahead((self._folder / "queues.db").resolve(), seconds)
 
     @contextmanager
     def blocked(self, uri: str) -> Iterator[None]:

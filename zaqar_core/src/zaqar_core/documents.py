@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from zaqar_core.contract import Record, RecordStore, Space, new_id
-from zaqar_core.encoding import decode
+from zaqar_core.encoding import parse
 from zaqar_core.errors import IncompatibleStorage, OutcomeUnknown, StorageError, StorageUnavailable
 from zaqar_core.kit.deadline import remaining
 
@@ -122,9 +122,9 @@ class Fields:
     def __init__(self, kind: str, project: str, record: Record) -> None:
         self._where = kind, project, record.key
         try:
-            value = decode(record.value)
-        except IncompatibleStorage as error:
-            raise self._damage(f"its {len(record.value)} bytes are no JSON") from error
+            value = parse(record.value)
+        except ValueError as error:
+            raise self._damage(f"its {len(record.value)} bytes cannot be read: {error}") from error
         if not isinstance(value, dict):
             raise self._damage(f"expected a JSON object, got a {type(value).__name__}")
         self._fields: dict[str, Any] = value

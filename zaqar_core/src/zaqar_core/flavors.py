@@ -8,7 +8,7 @@ from zaqar_core import validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
 from zaqar_core.contract import Record
-from zaqar_core.documents import FLAVORS, Documents, Fields, attempts, begun, to_bytes
+from zaqar_core.documents import FLAVORS, Documents, Fields, attempts, begun, readable, to_bytes
 from zaqar_core.errors import FlavorDoesNotExist, IncompatibleStorage
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Flavor, Page
@@ -91,12 +91,17 @@ class Flavors:
 
     @observed("flavors.list", count=lambda page: len(page.items))
     def list(self, *, marker: str | None = None, limit: int | None = None) -> Page[Flavor]:
-        """A page of flavors by name (code-point order)."""
+        """A page of flavors by name (code-point order).
+
+        It ends before a flavor that cannot be read; where that comes first, ``IncompatibleStorage`` names it.
+        """
         after, most = validation.name_marker(marker), validation.limit(limit, MAX_NAMES_PER_PAGE, DEFAULT_PAGE)
         found = self._documents.scan("", after=after or None, limit=most + 1)
         pools = self._pools.capabilities_by_flavor() if found else {}
-        flavors = [_flavor(record.key, pools) for record in found[:most]]
-        return Page(flavors, flavors[-1].name if flavors else after, more=len(found) > most)
+        names = readable(found[:most], _name, lambda record: record.key)
+        return Page(
+            [_flavor(name, pools) for name in names], names[-1] if names else after, more=len(found) > len(names)
+        )
 
     @property
     def _documents(self) -> Documents:
@@ -106,7 +111,14 @@ class Flavors:
         record = self._documents.get("", validation.flavor_name(name))
         if record is None:
             raise FlavorDoesNotExist(f"no flavor is called {name!r}; create it, or see flavors.list()")
+        _name(record)
         return record
+
+
+def _name(record: Record) -> str:
+    """The flavor's name. Raises ``IncompatibleStorage`` for a record that is no flavor."""
+    Fields(FLAVORS, "", record).take("deleting", bool)
+    return record.key
 
 
 def _flavor(name: str, pools: Mapping[str, Mapping[str, Sequence[str]]]) -> Flavor:

@@ -554,7 +554,19 @@ def record_of_a_newer_version_keeps_its_fields(env: Env) -> None:
         storage.pools.delete(name)
 
 
-_DAMAGED = (b"", b"null", b"[]", b"{", b"NaN", b'"text"', b"7", b"\xff", b"9" * 5000, b"[" * 100_000)
+_DAMAGED = (
+    b"",
+    b"null",
+    b"[]",
+    b"{",
+    b"NaN",
+    b'"text"',
+    b"7",
+    b"\xff",
+    b"9" * 5000,
+    b"[" * 100_000,
+    b'{"newer":1e999}',
+)
 """Values of records that are no JSON object."""
 
 
@@ -589,7 +601,17 @@ def record_that_is_damaged_is_named(env: Env) -> None:
             [lambda: storage.pools.get(name), lambda: storage.pools.list(marker=name[:-1])],
             b'{"weight":1}',
         ),
-        (records, Space("flavors", ""), name, [lambda: storage.flavors.delete(name)], b'{"deleting":null}'),
+        (
+            records,
+            Space("flavors", ""),
+            name,
+            [
+                lambda: storage.flavors.get(name),
+                lambda: storage.flavors.list(marker=name[:-1]),
+                lambda: storage.flavors.delete(name),
+            ],
+            b'{"deleting":null}',
+        ),
         (
             records,
             Space("catalogue", env.project),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from zaqar_conformance import judge
 from zaqar_conformance.check import check, ensure, ensure_equal
 from zaqar_conformance.checks._clients import LONG_LEASE, recorders, settle_time, settled
-from zaqar_conformance.checks._support import BRIEF, LONG, elapse, post, rounds, see_stats, take
+from zaqar_conformance.checks._support import LONG, elapse, paced, post, rounds, see_stats, take
 from zaqar_conformance.env import Env
 from zaqar_conformance.recorder import Recorder
 from zaqar_core import Storage
@@ -83,12 +85,8 @@ def a_maximum_of_one_or_lowered_protects_nobody(env: Env) -> None:
 @check("CLM-022", waits=True)
 def a_poison_message_takes_no_neighbour_with_it(env: Env) -> None:
     """A worker that dies of one of ten messages loses none of the others: each is handed out, one is exhausted."""
-
-    def die(queue: str, claim_id: str) -> None:
-        elapse(env, BRIEF)
-
     for place in (0, 4, 9):
-        _poison(env, place, BRIEF, die)
+        paced(partial(_die, env, place))
 
 
 @check("CLM-022")
@@ -105,17 +103,26 @@ def a_message_given_back_each_time_takes_no_neighbour_with_it(env: Env) -> None:
 @check("CLM-022", waits=True)
 def a_slow_worker_exhausts_no_message_unseen(env: Env) -> None:
     """Where each claim ends before its worker is done, every message is handed out as often as it has tries."""
-    queue = env.queue()
-    ids = post(env, queue, 4)
-    handed_out: dict[str, int] = dict.fromkeys(ids, 0)
-    exhausted: list[str] = []
-    for claim in _claims(env, queue, ttl=BRIEF, limit=3):
-        for message in claim.messages:
-            handed_out[message.id] += 1
-        exhausted += _bury(env, queue, claim)
-        elapse(env, BRIEF)
-    ensure_equal(list(handed_out.values()), [_MOST] * 4, "CLM-022", "how often each of 4 messages was handed out")
-    ensure_equal(sorted(exhausted), sorted(ids), "CLM-022", "messages exhausted in the end")
+
+    def scenario(unit: float) -> bool:
+        queue = env.queue()
+        ids = post(env, queue, 4)
+        handed_out: dict[str, int] = dict.fromkeys(ids, 0)
+        exhausted: list[str] = []
+        began = time.monotonic()
+        for claim in _claims(env, queue, ttl=unit, limit=3):
+            for message in claim.messages:
+                handed_out[message.id] += 1
+            exhausted += _bury(env, queue, claim)
+            if time.monotonic() - began >= unit:
+                return False
+            elapse(env, unit)
+            began = time.monotonic()
+        ensure_equal(list(handed_out.values()), [_MOST] * 4, "CLM-022", "how often each of 4 messages was handed out")
+        ensure_equal(sorted(exhausted), sorted(ids), "CLM-022", "messages exhausted in the end")
+        return True
+
+    paced(scenario)
 
 
 @check("CLM-022", "CLM-002", thorough=True)
@@ -221,21 +228,34 @@ def _bury(env: Env, queue: str, claim: StoredClaim) -> list[str]:
     return dead
 
 
-def _poison(env: Env, place: int, ttl: float, fail: Callable[[str, str], None]) -> None:
-    """A worker claims ten messages at a time, in order, and fails at the one in that place."""
+def _die(env: Env, place: int, ttl: float) -> bool:
+    """``_poison``, where the worker dies: its claim ends when its ttl is over."""
+    return _poison(env, place, ttl, lambda *_: elapse(env, ttl))
+
+
+def _poison(env: Env, place: int, ttl: float, fail: Callable[[str, str], None]) -> bool:
+    """A worker claims ten messages at a time, in order, and fails at the one in that place.
+
+    Returns False, and judges nothing, if a claim may have ended before its worker had deleted what it was done with.
+    """
     queue = env.queue()
     ids = post(env, queue, 10)
     handled: list[str] = []
     exhausted: list[str] = []
+    began = time.monotonic()
     for claim in _claims(env, queue, ttl=ttl, limit=10):
         exhausted += _bury(env, queue, claim)
         done = [message.id for message in claim.messages]
         poisoned = ids[place] in done
         del done[done.index(ids[place]) if poisoned else len(done) :]
         handled += set(done) - set(env.storage.messages.bulk_delete(queue, done, claim_ids=[str(claim.id)]))
+        if time.monotonic() - began >= ttl:
+            return False
         if poisoned:
             fail(queue, str(claim.id))
+        began = time.monotonic()
     healthy = [each for each in ids if each != ids[place]]
     what = f"where a worker fails each time at message {place} of 10 with max_claim_count={_MOST}"
     ensure_equal(sorted(handled), sorted(healthy), "CLM-022", f"messages worked on {what}")
     ensure_equal(exhausted, [ids[place]], "CLM-022", f"messages exhausted {what}")
+    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -115,6 +115,13 @@ class Target(ABC):
         if self.embedded:
             raise NotRun("the backend is in the client's process, so there are none")
         raise NotRun(f"the target {self.name} has no way to put a proxy before its datastore")
+
+    @contextmanager
+    def slowed(self, uri: str) -> Iterator[tuple[str, Callable[[float], None]]]:
+        """A URI of the datastore at ``uri``, and a function that makes each of its replies take so much longer."""
+        proxy, through = self.proxied(uri)
+        with proxy:
+            yield through, proxy.delay
 
     # --- What is known ----------------------------------------------------------------------------------
 

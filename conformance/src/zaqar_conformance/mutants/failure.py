@@ -6,7 +6,8 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -18,6 +19,7 @@ from zaqar_conformance.reference.driver import ReferenceDriver
 from zaqar_conformance.reference.messages import ReferenceMessages
 from zaqar_conformance.reference.records import ReferenceRecords
 from zaqar_conformance.reference.state import Item, QueueState, State
+from zaqar_core import kit
 from zaqar_core.contract import EncodedMessage, QueueKey, Refusal, Space, StoredClaim, StoredMessage, new_id
 from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
 from zaqar_core.uri import Uri
@@ -162,6 +164,64 @@ class CallsInCallsAreForbiddenBadly(ReferenceMessages):
             return super().post(queue, messages, client_id=client_id)
         finally:
             self._busy.clear()
+
+
+_reply = {"seconds": 0.0}
+"""How long each reply of the datastore of the next two takes."""
+
+
+@contextmanager
+def _slowed(target: object, uri: str) -> Iterator[tuple[str, Callable[[float], None]]]:
+    def slow_down(seconds: float) -> None:
+        _reply["seconds"] = seconds
+
+    yield uri, slow_down
+
+
+class _Slow:
+    """A part of a driver whose calls wait for a reply first."""
+
+    def __init__(self, part: object, left: Callable[[], float]) -> None:
+        self._part = part
+        self._left = left
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._part, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            left = self._left()
+            time.sleep(min(left, _reply["seconds"]))
+            if left < _reply["seconds"]:
+                raise StorageUnavailable("no reply in time")
+            return method(*arguments, **options)
+
+        return call
+
+
+@control("FAI-015", slowed=_slowed)
+class SlowServer(ReferenceDriver):
+    """A driver of a slow server that keeps to the deadline of the method that calls it."""
+
+    timeout = 0.0
+
+    @classmethod
+    def open(cls, uri: Uri, *, connect_timeout: float, timeout: float) -> Self:
+        opened = super().open(uri, connect_timeout=connect_timeout, timeout=timeout)
+        opened.timeout = timeout
+        for name in ("messages", "claims", "records"):
+            setattr(opened, name, _Slow(getattr(opened, name), opened.left))
+        return opened
+
+    def left(self) -> float:
+        return kit.remaining(self.timeout)
+
+
+@mutant("FAI-015", slowed=_slowed)
+class EachCallHasItsOwnTimeout(SlowServer):
+    """Each call to the datastore may take the whole time-out, however many there are."""
+
+    def left(self) -> float:
+        return self.timeout
 
 
 @mutant("FAI-011")

@@ -10,7 +10,7 @@ within a turn. In the end it says which of the project's aims were missed, and f
 
 - The floor sends the driver's own requests to a script that returns the driver's own replies as constants: the same
   bytes both ways, the same encoding and message objects, and no queue. It does so by redis-py's client, as one would
-  write it, and by the driver's own use of redis-py's connections, which is faster.
+  write it, and by the driver's own connections, which is faster.
 - The peer runs in a process of its own, redis_peer.py, which measures itself. It reads every claimed message on its
   way, so that a step is left out of further turns once it has taken ten seconds. Without ``--peer`` the rest is
   measured.

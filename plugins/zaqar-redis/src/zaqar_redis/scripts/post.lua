@@ -20,7 +20,7 @@ local function expiry_of(ttl) -- as text, which is dear to make; a batch has few
   return moments[ttl]
 end
 
-local count = 0
+local count, active = 0, 0
 for at = 1, #ARGV, EACH do
   local id, ttl, delay, dedup_id, body = unpack(ARGV, at, at + EACH - 1)
   local first = dedup_id ~= '' and earlier(dedup_id)
@@ -33,10 +33,12 @@ for at = 1, #ARGV, EACH do
       dedup_ends[#dedup_ends + 1] = integer(now + DEDUP_WINDOW)
       dedup_ends[#dedup_ends + 1] = dedup_id
     end
-    local position = next_position()
+    local position = count == 0 and next_position() or last + 1
+    last = position
     local one, two = 2 * count + 1, 2 * count + 2
     if delay == '0' then
-      order[#order + 1], order[#order + 2] = position, id
+      order[2 * active + 1], order[2 * active + 2] = position, id
+      active = active + 1
       expiry[one] = moments[ttl] or expiry_of(ttl)
     else
       local wakes = position - offset + delay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -145,3 +146,30 @@ def test_a_flag_is_true_or_false(
 ) -> None:
     with pytest.raises(InvalidInput, match=rf"{name} is .*; pass True or False"):
         call(storage, value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message", "told"),
+    [
+        (
+            {"_default_message_delay": 40},
+            NewMessage(1, ttl=30),
+            "of 40 s (the queue's default) and a ttl of 30 s:",
+        ),
+        (
+            {"_default_message_ttl": 30},
+            NewMessage(1, delay=40),
+            "of 40 s and a ttl of 30 s (the queue's default):",
+        ),
+        ({}, NewMessage(1, ttl=30, delay=30), "a delay of 30 s and a ttl of 30 s: the message would expire before"),
+    ],
+    ids=["default delay", "default ttl", "both given"],
+)
+def test_a_delay_that_outlasts_a_message_is_refused_and_says_which_is_the_queue_s(
+    uri: str, metadata: dict[str, float], message: NewMessage, told: str
+) -> None:
+    with zaqar_core.connect(uri) as storage:
+        storage.queues.create("q", metadata)
+        with pytest.raises(InvalidDuration, match=re.escape(told)):
+            storage.messages.post("q", [message])
+        assert storage.messages.stats("q").total == 0

@@ -260,6 +260,10 @@ def test_metadata_becomes_json(value: object, data: bytes) -> None:
             "_default_message_ttl is 1000001 s; it must lie between 0.001 and 1000000",
         ),
         ({"_default_message_ttl": 0}, "_default_message_ttl is 0 s"),
+        (
+            {"_default_message_delay": 20, "_default_message_ttl": 20},
+            "_default_message_delay is 20 s and _default_message_ttl is 20 s: such messages would expire before",
+        ),
         ({"_default_message_delay": 50.1}, "_default_message_delay is 50.1 s; it must lie between 0 and 50 s"),
         ({"_dead_letter_queue_messages_ttl": -1}, "_dead_letter_queue_messages_ttl is -1 s"),
         ({"_max_messages_post_size": 0}, "_max_messages_post_size is 0; it is a whole number of at least 1: change it"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -326,6 +327,12 @@ def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits) -> None:
     ):
         if key in metadata:
             duration(metadata[key], key, minimum, maximum)
+    delay, ttl = metadata.get("_default_message_delay", 0.0), metadata.get("_default_message_ttl", math.inf)
+    if delay >= ttl:
+        raise InvalidMetadata(
+            f"_default_message_delay is {delay:.10g} s and _default_message_ttl is {ttl:.10g} s: such messages would "
+            "expire before they come; make the delay less than the ttl"
+        )
     for key in ("_max_messages_post_size", "_max_claim_count"):
         count = metadata.get(key, 1)
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:

@@ -258,7 +258,9 @@ def _killed_at(number: int, path: Path, operation: str) -> None:
         open_driver(path)
     else:
         database = open_driver(path)._database
-        database.run(lambda connection: connection.set_trace_callback(count), database.deadline())
+        database.write(lambda _: None, database.deadline())  # so that there is a connection to write with
+        for connection in database._connections.values():
+            connection.set_trace_callback(count)
         _operate(database, operation)
     os._exit(0)  # closes nothing, like a kill
 

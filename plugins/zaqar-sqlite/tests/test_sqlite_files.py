@@ -414,7 +414,8 @@ def test_a_file_lost_in_use_is_told_and_no_empty_one_takes_its_place(path: Path,
 def test_what_sqlite_forbids_is_told_with_its_remedy(path: Path, open_driver: Open) -> None:
     driver = open_driver()
     database = driver._database
-    database.run(lambda connection: connection.execute("PRAGMA query_only = 1"), database.deadline())
+    for connection in database._connections.values():
+        connection.execute("PRAGMA query_only = 1")
     with pytest.raises(StorageUnavailable, match=r"make the file and its folder writable.*SQLITE_READONLY"):
         post(driver)
     with pytest.raises(StorageUnavailable, match="see the cause") as caught:

@@ -25,6 +25,7 @@ from zaqar_core.uri import Uri
 from zaqar_sqlite import connections
 from zaqar_sqlite import driver as driver_module
 from zaqar_sqlite.claims import SqliteClaims
+from zaqar_sqlite.connections import Database
 from zaqar_sqlite.driver import SqliteDriver
 from zaqar_sqlite.messages import SqliteMessages
 from zaqar_sqlite.options import Options
@@ -108,8 +109,7 @@ def ensure_usable(driver: SqliteDriver, other: sqlite3.Connection) -> None:
     claim = claims.create(PROBE, ttl=900.0, grace=0.0, limit=9)
     assert [message.id for message in claim.messages] == [posted]
     assert messages.delete(PROBE, [posted], claim_ids=[str(claim.id)]) == {}
-    assert not database._places.holders()
-    assert not database._writer.holders()
+    assert not database._holders()
 
 
 def ensure_consistent(other: sqlite3.Connection) -> None:
@@ -175,6 +175,35 @@ def test_an_exception_at_any_bytecode_of_opening_and_closing_loses_nothing(
     gc.collect()
     assert handles(path) == 0
     ensure_whole(path)
+
+
+def test_the_next_write_rolls_back_what_several_exceptions_in_a_row_left_open(
+    path: Path, open_driver: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One exception ends a transaction, and others each attempt to clean up after it; with readers under way."""
+    driver = open_driver(timeout=2)
+    database = driver._database
+
+    def interrupted(*_: object) -> None:
+        raise Interruption
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE state SET next_seq = 1000000")
+        monkeypatch.setattr(Database, "_close_at", interrupted)
+        raise Interruption
+
+    def write_among_readers(_: sqlite3.Connection) -> None:
+        with pytest.raises(Interruption):
+            database.write(work, database.deadline())
+
+    database.read(lambda _: database.read(write_among_readers, database.deadline()), database.deadline())
+    monkeypatch.undo()
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        [posted] = SqliteMessages(database).post(QUEUE, BATCH[:1], client_id="c")
+        assert posted.startswith("1-")
+        ensure_usable(driver, other)
 
 
 def test_a_call_from_a_handler_in_the_middle_of_a_write_is_told_so_at_once_and_a_read_works(open_driver: Open) -> None:

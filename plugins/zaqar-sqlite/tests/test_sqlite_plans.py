@@ -153,9 +153,11 @@ def statements(stage: Stage, operation: str) -> list[str]:
     """What the operation has SQLite do."""
     said: list[str] = []
     database = stage.driver._database
-    database.run(lambda connection: connection.set_trace_callback(said.append), database.deadline())
+    for connection in database._connections.values():
+        connection.set_trace_callback(said.append)
     stage.operations[operation]()
-    database.run(lambda connection: connection.set_trace_callback(None), database.deadline())
+    for connection in database._connections.values():
+        connection.set_trace_callback(None)
     return [statement for statement in said if statement.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")]
 
 
@@ -208,9 +210,11 @@ def test_an_operation_takes_as_many_steps_in_a_deep_queue_as_in_a_shallow_one(st
                 return 0
 
             database = stage.driver._database
-            database.run(lambda connection: connection.set_progress_handler(count, 1), database.deadline())
+            for connection in database._connections.values():
+                connection.set_progress_handler(count, 1)
             stage.operations[operation]()
-            database.run(lambda connection: connection.set_progress_handler(None, 1), database.deadline())
+            for connection in database._connections.values():
+                connection.set_progress_handler(None, 1)
             taken.setdefault(operation, []).append(steps)
     assert {operation: steps for operation, steps in taken.items() if steps[1] > steps[0] * 1.1} == {}
     assert min(steps for steps, _ in taken.values()) > 20

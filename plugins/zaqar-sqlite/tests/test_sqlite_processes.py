@@ -142,7 +142,8 @@ def test_a_full_file_refuses_what_does_not_fit_keeps_the_rest_and_goes_on_when_t
     database = driver._database
     messages, claims = SqliteMessages(database), SqliteClaims(database)
     post(driver, 100)
-    database.run(lambda connection: connection.execute("PRAGMA max_page_count = 1"), database.deadline())
+    for connection in database._connections.values():
+        connection.execute("PRAGMA max_page_count = 1")
     for count in (2000, 500):
         with pytest.raises(StorageUnavailable, match=r"no room to write; free some.*SQLITE_FULL") as caught:
             post(driver, count)
@@ -151,7 +152,8 @@ def test_a_full_file_refuses_what_does_not_fit_keeps_the_rest_and_goes_on_when_t
         assert total(driver) == total(open_driver()) == 100
     claim = claims.create(QUEUE, ttl=100.0, grace=0.0, limit=10)
     assert messages.delete(QUEUE, [message.id for message in claim.messages], claim_ids=[str(claim.id)]) == {}
-    database.run(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"), database.deadline())
+    for connection in database._connections.values():
+        connection.execute("PRAGMA max_page_count = 1000000")
     post(driver, 2000)
     assert total(open_driver()) == 2090
     ensure_whole(path)

@@ -254,7 +254,8 @@ def seen_at_each_write(driver: SqliteDriver, path: Path, column: str, work: Call
                 seen.append(other.execute(f"SELECT {column}").fetchone()[0])
 
     database = driver._database
-    database.run(lambda connection: connection.set_trace_callback(see), database.deadline())
+    for connection in database._connections.values():
+        connection.set_trace_callback(see)
     work()
     see()
     return seen

@@ -34,12 +34,11 @@ def said(driver: SqliteDriver, call: Callable[[], object]) -> list[str]:
     """The first word of each statement of the call."""
     words: list[str] = []
     database = driver._database
-    database.run(
-        lambda connection: connection.set_trace_callback(lambda text: words.append(text.split()[0])),
-        database.deadline(),
-    )
+    for connection in database._connections.values():
+        connection.set_trace_callback(lambda text: words.append(text.split()[0]))
     call()
-    database.run(lambda connection: connection.set_trace_callback(None), database.deadline())
+    for connection in database._connections.values():
+        connection.set_trace_callback(None)
     return words
 
 

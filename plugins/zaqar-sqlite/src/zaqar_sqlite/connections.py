@@ -29,9 +29,11 @@ from zaqar_sqlite.options import Options
 T = TypeVar("T")
 
 MAX_CONNECTIONS: Final = 64
-"""How many calls are inside SQLite at a time; further ones wait."""
+"""How many calls read at a time; further ones wait."""
 MAX_IDLE: Final = 8
-"""How many connections are kept open while nothing needs them."""
+"""How many connections for reading are kept open while nothing needs them."""
+WRITER: Final = -1
+"""The number of the connection for writing."""
 PAGES_BETWEEN_CHECKPOINTS: Final = 4_000
 """After so many pages the log is copied into the file. Commits write the same few pages again and again, so that a
 longer log is less to copy; 16 MiB of it are read again soon enough after a crash."""
@@ -61,11 +63,12 @@ class Database:
 
     def _begin_anew(self) -> None:
         self._writer = kit.Slots(1, "the database's write lock")
-        self._places = kit.Slots(MAX_CONNECTIONS, "every connection to the database")
+        self._readers = kit.Slots(MAX_CONNECTIONS, "every connection to the database")
         self._connections: dict[int, sqlite3.Connection] = {}
-        """By the number of the place. Only the place's holder touches its connection, or, if it has none, a closer."""
+        """By the number of the slot, or ``WRITER``. Only the slot's holder touches it or, if it has none, a closer.
+        Writers share one: so the next one finds the transaction that an exception may have left open."""
         self._unclean: set[int] = set()
-        """The places whose connection is not fit for another call: it is in use, or was when an exception came."""
+        """The slots whose connection is not fit for another call: it is in use, or was when an exception came."""
 
     def deadline(self) -> float:
         """The moment, by ``time.monotonic()``, at which the operation under way must have ended."""
@@ -73,19 +76,15 @@ class Database:
 
     def read(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """What ``work`` returns, which sees the database as it was at one instant. May call it more than once."""
-        return self._until(deadline, "BEGIN", work)
+        return self._call(self._readers, deadline, "BEGIN", work)
 
     def write(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """Run ``work`` in a transaction that nobody else's write can interleave with, and commit it."""
-        slot = self._writer.take(deadline)
-        try:
-            return self._until(deadline, "BEGIN IMMEDIATE", work)
-        finally:
-            slot.give_back()
+        return self._call(self._writer, deadline, "BEGIN IMMEDIATE", work)
 
     def run(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """Run ``work`` outside of any transaction, for pragmas that need it so."""
-        return self._until(deadline, None, work)
+        return self._call(self._readers, deadline, None, work)
 
     def close(self) -> None:
         """Let operations that run end, at most ``timeout`` seconds, and close. Twice is once."""
@@ -98,36 +97,38 @@ class Database:
     @property
     def closed(self) -> bool:
         """Whether no connection is or will be open."""
-        return self._closed and not self._connections and not self._places.holders()
+        return self._closed and not self._connections and not self._holders()
 
-    def _until(self, deadline: float, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _holders(self) -> dict[int, FrameType]:
+        """The frames that use a connection, by its number."""
+        writer = self._writer.holders().get(0)
+        return self._readers.holders() | ({} if writer is None else {WRITER: writer})
+
+    def _call(self, slots: kit.Slots, deadline: float, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
         if time.monotonic() >= deadline:
             raise StorageUnavailable("the timeout was over before this step of the call began; try again later")
         tries = 0
         while True:
-            try:
-                return self._attempt(deadline, begin, work)
-            except Busy as busy:
-                pause = random.uniform(0.5, 1.0) * min(0.005, 0.0002 * 2**tries)
-                if time.monotonic() + pause >= deadline:
-                    raise StorageUnavailable(f"{busy}. Gave up in time; nothing happened, try again later") from busy
-            time.sleep(pause)
-            tries = min(tries + 1, 10)
-
-    def _attempt(self, deadline: float, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
-        while True:
             self._wait_for_forks(deadline)
-            place = self._places.take(deadline)
+            slot = slots.take(deadline)
+            number = WRITER if slots is self._writer else slot.number
             try:
-                if _forks and not self._closed:
-                    continue  # The fork that has begun meanwhile waits for this place.
-                try:
-                    return self._use(place.number, begin, work)
-                finally:
-                    self._clean(place.number)
+                while not _forks or self._closed:  # a fork that has begun meanwhile waits for this call
+                    try:
+                        return self._use(number, begin, work)
+                    except Busy as busy:
+                        pause = random.uniform(0.5, 1.0) * min(0.005, 0.0002 * 2**tries)
+                        if time.monotonic() + pause >= deadline:
+                            raise StorageUnavailable(
+                                f"{busy}. Gave up in time; nothing happened, try again later"
+                            ) from busy
+                    finally:
+                        self._clean(number)
+                    time.sleep(pause)
+                    tries = min(tries + 1, 10)
             finally:
-                self._clean(place.number)  # again, for an exception may have interrupted the line before this block
-                place.give_back()
+                self._clean(number)  # again, for an exception may have interrupted the line before this block
+                slot.give_back()
                 if self._closed:
                     self._close_idle()
 
@@ -138,7 +139,7 @@ class Database:
             time.sleep(_POLL)
 
     def _use(self, number: int, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
-        # Asked only now that the place is taken: so either a close sees this call, or this call sees that.
+        # Asked only now that the slot is taken: so either a close sees this call, or this call sees that.
         if self._closed:
             raise StorageClosed("the storage is closed; connect again")
         if self._stranded:
@@ -229,13 +230,13 @@ class Database:
         Call it where no other call can begin to use one: once ``_closed`` is set, or in the thread that forks.
         """
         for number in list(self._connections):
-            if number not in self._places.holders():
+            if number not in self._holders():
                 self._close_at(number)
 
     def _wait_for_others(self, deadline: float) -> None:
         """Until no other thread is inside of a call, at the latest until the deadline."""
         mine = _stack()
-        while any(frame not in mine for frame in self._places.holders().values()) and time.monotonic() < deadline:
+        while any(frame not in mine for frame in self._holders().values()) and time.monotonic() < deadline:
             time.sleep(_POLL)
 
     # --- Fork -------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ class Database:
         self._close_idle()
 
     def _after_fork_in_child(self) -> None:
-        if self._connections or self._places.holders():
+        if self._connections or self._holders():
             self._stranded = True
             _abandoned.extend(self._connections.values())
         self._begin_anew()

@@ -52,12 +52,16 @@ class Slots:
         signal handler or finalizer that uses the storage in the middle of a call), else at the deadline.
         """
         mine = Slot(self, sys._getframe(1))
+        if self._try(mine):
+            return mine
+        if self._is_reentrant(
+            sys._getframe(1)
+        ):  # asked once: what this call interrupted takes no further slot meanwhile
+            raise StorageUnavailable(
+                f"{self._what} belongs to a call that this one interrupted (from a signal handler or finalizer); "
+                "nothing was done: set a flag there, and use the storage after the call has returned"
+            )
         while not self._try(mine):
-            if self._is_reentrant(sys._getframe(1)):
-                raise StorageUnavailable(
-                    f"{self._what} belongs to a call that this one interrupted (from a signal handler or finalizer); "
-                    "nothing was done: set a flag there, and use the storage after the call has returned"
-                )
             left = deadline - time.monotonic()
             if left <= 0:
                 raise StorageUnavailable(f"{self._what} was in use until the timeout; nothing was done: try again")

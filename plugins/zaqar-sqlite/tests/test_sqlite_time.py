@@ -15,6 +15,7 @@ from zaqar_core.errors import InvalidDuration
 from zaqar_core.limits import DEDUP_WINDOW
 from zaqar_sqlite import sweep
 from zaqar_sqlite.claims import SqliteClaims
+from zaqar_sqlite.clock import set_ahead
 from zaqar_sqlite.driver import SqliteDriver
 from zaqar_sqlite.messages import SqliteMessages
 from zaqar_sqlite.records import SqliteRecords
@@ -404,3 +405,18 @@ def test_what_a_purge_had_no_time_to_sweep_nobody_sees_and_gc_does(
     assert ids(driver) == [again]
     driver.close()
     ensure_whole(path)
+
+
+def test_the_clock_of_one_database_can_be_moved_for_a_test(path: Path, open_driver: Open) -> None:
+    moved, other = open_driver(), open_driver(path.with_name("other.db"))
+    for driver in (moved, other):
+        post(driver, ttl=60)
+    set_ahead(path, 60.0)
+    try:
+        assert (len(ids(moved)), len(ids(other))) == (0, 1)
+        set_ahead(path, 0.0)
+        assert ids(moved) == []
+        post(moved, ttl=60)
+        assert moved.health()["positions_ahead_seconds"] == pytest.approx(60, abs=30)
+    finally:
+        set_ahead(path, 0.0)

@@ -454,6 +454,43 @@ def queue_metadata_cache_runs_out(env: Env) -> None:
     ensure_equal(wanted[1], 40.0, "QUE-010", f"ttl of a post {behind} s after another client set it to 40")
 
 
+@check("QUE-017")
+def queues_deleted_under_a_poster_are_registered_when_it_closes(env: Env) -> None:
+    """Two queues are deleted under a client that posts by remembered metadata; ``close`` registers the one in use."""
+    used, emptied = env.queue(), env.queue()
+    client = env.connect(metadata_ttl=3600)
+    _post_to_deleted(env, client, used, emptied)
+    env.storage.messages.purge(emptied)
+    client.close()
+    seen = env.storage.queues.exists(used), env.storage.messages.stats(used).total, env.storage.queues.exists(emptied)
+    what = "exists and messages of the queue in use, and exists of the emptied one, after the poster closed"
+    ensure_equal(seen, (True, 1, False), "QUE-017", what)
+
+
+@check("QUE-017")
+def queues_deleted_under_a_poster_are_registered_at_its_next_operation(env: Env) -> None:
+    """A queue is deleted under a client that posts by remembered metadata: once those are old, any operation helps."""
+    queue, behind = env.queue(), 0.3
+    client = env.connect(metadata_ttl=behind)
+    _post_to_deleted(env, client, queue)
+
+    def look() -> tuple[bool, bool]:
+        client.messages.stats("another")
+        return env.storage.queues.exists(queue), env.storage.messages.stats(queue).total == 1
+
+    what = "(the queue is registered, its message is there)"
+    env.wait_for(look, lambda seen: seen == (True, True), "QUE-017", what)
+
+
+def _post_to_deleted(env: Env, client: Storage, *queues: str) -> None:
+    """Post, let another client delete the queues, and post again: by what is remembered, if that is young enough."""
+    for queue in queues:
+        for _ in range(2):  # the first registers the queue, the second remembers that it is there
+            client.messages.post(queue, [NewMessage("before")])
+        env.storage.queues.delete(queue)
+        client.messages.post(queue, [NewMessage("after")])
+
+
 @check("QUE-010")
 def queue_metadata_cache_can_be_off(env: Env) -> None:
     """With ``metadata_ttl=0`` another client's change takes effect on the very next post."""

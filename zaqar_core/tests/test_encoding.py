@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import OrderedDict, namedtuple
 from enum import IntEnum, StrEnum
 from math import isfinite
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from zaqar_core.encoding import MAX_DEPTH, decode, encode, shown
 from zaqar_core.errors import IncompatibleStorage, InvalidBody, InvalidInput, InvalidMetadata
+from zaqar_core.validation import items
 
 steady = settings(deadline=None, derandomize=True, database=None, max_examples=100)
 
@@ -274,3 +277,39 @@ class Hostile:
 def test_a_value_is_shown_short_and_never_fails(value: object, text: str) -> None:
     assert shown(value) == text
     assert len(shown(value)) <= 80
+
+
+def test_what_a_signal_handler_raises_while_plain_data_is_read_passes_as_it_is() -> None:
+    """A job's time limit is not a wrong body, and not a wrong list of messages."""
+
+    class Limit(Exception):
+        pass
+
+    def read(at: int) -> BaseException | None:
+        left = at
+
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal left
+            frame.f_trace_opcodes = True
+            left -= event == "opcode"
+            if left == 0 and event == "opcode":
+                raise Limit
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            encode({"a": [1, "x", None]}, "body", InvalidBody)
+            items([1, 2], "messages", 5, InvalidBody)
+        except (Limit, InvalidBody) as error:
+            return error
+        finally:
+            sys.settrace(before)
+        return None if left > 0 else Limit()
+
+    at, seen = 1, []
+    while (error := read(at)) is not None:
+        seen.append(type(error).__name__)
+        at += 1
+    assert at > 50
+    assert set(seen) == {"Limit"}

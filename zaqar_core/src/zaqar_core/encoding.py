@@ -37,9 +37,10 @@ _decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
     """``value`` as compact UTF-8 JSON, keys in the order given. Raises ``error``, saying where in ``what`` and why."""
-    with suppress(Exception):  # of the application's own classes too
+    with suppress(ValueError, RuntimeError):  # no code of the application's runs here: others are a signal handler's
         if _is_plain(value, MAX_DEPTH):
             return _encoder.encode(value).encode()
+    with suppress(Exception):  # of the application's own classes too
         plain = _builtin(value, MAX_DEPTH)
         text = _encoder.encode(plain)
         if json.loads(text) == plain == value:

@@ -291,6 +291,8 @@ def digest_marker(value: object, length: int) -> str:
 
 def items(values: Iterable[object], what: str, maximum: int, error: type[InvalidInput]) -> list[Any]:
     """A collection's items, but at most one more than ``maximum``: it may never end."""
+    if type(values) is list or type(values) is tuple:  # an exception here is a signal handler's, and passes
+        return list(values[: maximum + 1])
     try:
         return list(islice(iter(values), maximum + 1))
     except Exception as failure:
@@ -371,6 +373,10 @@ def batch(messages: object, maximum: int) -> Sequence[Any]:
     return found
 
 
+def _read(value: Mapping[Any, Any], limit: int) -> dict[Any, Any]:
+    return {key: value[key] for key in islice(iter(value), limit)}
+
+
 def _number(values: object, maximum: int) -> str:
     """How many they are, where they are more than ``maximum``; what is no list is not read to its end."""
     exact = len(values) if type(values) is list or type(values) is tuple else None
@@ -382,8 +388,11 @@ def _mapping(value: object, what: str, maximum: int, error: type[InvalidInput]) 
     if not isinstance(value, Mapping):
         raise error(f"{what} is {shown(value)}; pass a dict")
     try:
-        found = {key: value[key] for key in islice(iter(value), maximum + 1)}
+        # Of a plain dict in one call into C: an exception that comes here is a signal handler's, and passes.
+        found = dict(islice(value.items(), maximum + 1)) if type(value) is dict else _read(value, maximum + 1)
     except Exception as failure:
+        if type(value) is dict:
+            raise
         raise error(
             f"{what} cannot be read: reading the {type(value).__name__} raised {type(failure).__name__}; pass a dict"
         ) from failure

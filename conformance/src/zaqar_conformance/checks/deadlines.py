@@ -18,6 +18,7 @@ from zaqar_conformance.checks._support import LONG, keeps_records
 from zaqar_conformance.env import Env
 from zaqar_core import Capability, NewMessage, Storage
 from zaqar_core.errors import StorageUnavailable, ZaqarError
+from zaqar_core.uri import Uri
 
 _TIMEOUT = 1.5
 _REPLY = 0.9 * _TIMEOUT
@@ -78,11 +79,12 @@ def idle_connections_cost_one_timeout_together(env: Env) -> None:
 @check("FAI-015")
 def connecting_has_one_deadline(env: Env) -> None:
     """A name of four silent addresses, and one that no name server answers for, cost one ``connect_timeout`` each."""
-    found = re.search(r"(?:127\.0\.0\.1|localhost):(\d+)", env.uri)
-    if env.target.embedded or found is None:
+    authority = Uri.parse(env.uri).authority
+    renamed = re.sub(r"(?:127\.0\.0\.1|localhost):(?=\d)", f"{_NAME}:", authority)  # all, where there are several
+    if env.target.embedded or renamed == authority:
         env.note("the URI names no host that could be replaced")
         return
-    uri = env.uri.replace(found[0], f"{_NAME}:{found[1]}")
+    uri = env.uri.replace(authority, renamed, 1)
     for what, circumstance in (("four silent addresses", _silent_addresses), ("no answer", _no_answer)):
         with circumstance():
             began = time.monotonic()

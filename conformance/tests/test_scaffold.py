@@ -29,7 +29,7 @@ from zaqar_core.contract import ClaimController, Driver, MessageController, Reco
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 ROOMS = {"driver": Driver, "records": RecordStore, "messages": MessageController, "claims": ClaimController}
-OPTIONAL = {"health", "gc"}
+OPTIONAL = {"health", "gc", "delete_all"}
 """What the contract has an answer for already."""
 LONGEST = f"a-{'b' * 13}-{'c' * 14}"
 
@@ -131,7 +131,7 @@ def test_installed_it_runs_and_every_check_waits_for_a_method(installed: Path, t
     report = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
     assert (done.returncode, report["exit_code"]) == (1, 1), done.stdout + done.stderr
     assert {outcome for outcome, count in report["outcomes"].items() if count} == {"not implemented", "not run"}
-    assert report["outcomes"]["not run"] < 8, "but what hurts a datastore that is not there"
+    assert report["outcomes"]["not run"] <= 8, "but what hurts a datastore that is not there"
     methods = list(report["missing_methods"])
     assert methods[:4] == ["Driver.ping", "Driver.close", "RecordStore.get", "RecordStore.insert"]
     assert sum(map(len, report["missing_methods"].values())) == report["outcomes"]["not implemented"]

@@ -54,9 +54,8 @@ class Slots:
         mine = Slot(self, sys._getframe(1))
         if self._try(mine):
             return mine
-        if self._is_reentrant(
-            sys._getframe(1)
-        ):  # asked once: what this call interrupted takes no further slot meanwhile
+        # Asked once: the calls that this one interrupted take no further slot meanwhile.
+        if self._is_reentrant(sys._getframe(1)):
             raise StorageUnavailable(
                 f"{self._what} belongs to a call that this one interrupted (from a signal handler or finalizer); "
                 "nothing was done: set a flag there, and use the storage after the call has returned"

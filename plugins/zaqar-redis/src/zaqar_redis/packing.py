@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
 
@@ -11,7 +12,11 @@ from zaqar_core.contract import NO_HEADERS, StoredMessage
 
 _ID_ENDS: Final = 12
 _MOMENT_ENDS: Final = 19
-_NO_CLAIM: Final = b"." * _ID_ENDS
+_NO_CLAIM: Final = "." * _ID_ENDS
+_UNREADABLE: Final = b"\xc1"
+"""Starts neither JSON nor what codecs wrote, so the bytes behind it are never taken for a body."""
+_UNKNOWN_TTL: Final = 86_400_000_000
+"""Microseconds: shown where the stored ttl cannot be read, and long enough for a dead letter to be looked at."""
 
 
 def packed_client(client_id: str) -> bytes:
@@ -46,7 +51,7 @@ def messages_of(
     ids: Sequence[bytes],
     holders: Sequence[bytes | None],
     claims: Sequence[bytes | None],
-    bodies: Sequence[bytes],
+    bodies: Sequence[bytes | None],
 ) -> list[StoredMessage]:
     """The messages of a reply. ``claims``: of each what is known of the claim that holds it; empty if none is held."""
     return [
@@ -55,10 +60,13 @@ def messages_of(
     ]
 
 
-def message_of(now: int, message_id: str, holder: Holder, packed: bytes) -> StoredMessage:
-    """One message. ``now``: in microseconds."""
+def message_of(now: int, message_id: str, holder: Holder, packed: bytes | None) -> StoredMessage:
+    """One message. ``now``: in microseconds.
+
+    What is stored may be damaged or another program's. Then its body is ``_UNREADABLE`` and the bytes that are stored.
+    """
     claim_id, lives_until, count = holder
-    posted, client_id, ttl, headers, body = msgpack.unpackb(packed)
+    posted, client_id, ttl, headers, body = _unpacked(now, packed or b"")
     return StoredMessage(
         id=message_id,
         body=body,
@@ -68,6 +76,38 @@ def message_of(now: int, message_id: str, holder: Holder, packed: bytes) -> Stor
         claim_id=claim_id,
         claim_count=count,
         headers=headers or NO_HEADERS,
+    )
+
+
+def _unpacked(now: int, packed: bytes) -> tuple[int, str, int, Mapping[str, str] | None, bytes]:
+    """Moment of the post, client, ttl, headers and body; of a message that cannot be read, what is known of them."""
+    with suppress(ValueError, TypeError):
+        posted, client_id, ttl, headers, body = msgpack.unpackb(packed)
+        if type(posted) is type(ttl) is int and type(client_id) is str and type(body) is bytes and _is_headers(headers):
+            return posted, client_id, ttl, headers, body
+    missing: list[Any] = [None] * 4
+    posted, client_id, ttl, headers, *_ = [*_first_parts(packed), *missing]
+    return (
+        posted if type(posted) is int else now,
+        client_id if type(client_id) is str else "",
+        ttl if type(ttl) is int and ttl > 0 else _UNKNOWN_TTL,
+        headers if _is_headers(headers) else None,
+        _UNREADABLE + packed,
+    )
+
+
+def _first_parts(packed: bytes) -> Iterator[Any]:
+    """Those of a message that stand before what cannot be read."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(packed)
+    with suppress(ValueError, TypeError, msgpack.UnpackException):
+        for _ in range(unpacker.read_array_header()):
+            yield unpacker.unpack()
+
+
+def _is_headers(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict) and all(type(name) is type(text) is str for name, text in value.items())
     )
 
 
@@ -91,11 +131,14 @@ def holder_of(packed: bytes | None, claim: bytes | None = None) -> Holder:
     """As the server stores it; None for a message that was never claimed. ``claim``: of the claim that holds it."""
     if packed is None:
         return _NEVER_CLAIMED
-    claim_id = packed[:_ID_ENDS]
+    try:
+        claim_id, count = packed[:_ID_ENDS].decode(), int(packed[_MOMENT_ENDS:])
+    except ValueError:  # damaged
+        return _NEVER_CLAIMED
     lives_until = int.from_bytes(packed[_ID_ENDS:_MOMENT_ENDS])
     if claim is not None:
         lives_until = max(lives_until, claim_of(claim).lives_until)
-    return Holder(None if claim_id == _NO_CLAIM else claim_id.decode(), lives_until, int(packed[_MOMENT_ENDS:]))
+    return Holder(None if claim_id == _NO_CLAIM else claim_id, lives_until, count)
 
 
 class Claim(NamedTuple):

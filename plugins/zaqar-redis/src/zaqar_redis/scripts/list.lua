@@ -105,7 +105,7 @@ for _ = 1, SCANNED, SCANNED_AT_ONCE do
   local members, positions = read_all(SCANNED_AT_ONCE)
   local found = fetch('HMGET', BODIES, members)
   for index = 1, #members do
-    local body = found[index]
+    local body = found[index] or ''
     local is_hidden = string.sub(body, CLIENT, CLIENT + #hidden - 1) == hidden
     bytes = bytes + #body
     pass(members[index], positions[index])

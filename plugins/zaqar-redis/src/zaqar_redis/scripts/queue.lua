@@ -30,7 +30,13 @@ local CLOCK_KEPT = 86400000 -- milliseconds after which no position given lies b
 local clock = redis.call('GET', CLOCK)
 local last, seen, offset, due = 0, 0, 0, 0
 if clock then
-  last, seen, offset, due = cmsgpack.unpack(clock)
+  local found = { pcall(cmsgpack.unpack, clock) }
+  for index = 2, 5 do
+    clock = type(found[index]) == 'number' and clock -- a damaged one is made again, like one that was evicted
+  end
+  if clock then
+    last, seen, offset, due = unpack(found, 2, 5)
+  end
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -113,8 +119,11 @@ local function holder(claim, lives_until, count)
 end
 
 local function lives_until_and_count(held)
+  if #held < ID + 7 then -- damaged
+    return 0, '0'
+  end
   local lives_until, rest = struct.unpack('>I7', held, ID + 1)
-  return lives_until, string.sub(held, rest)
+  return lives_until, tonumber(string.sub(held, rest)) and string.sub(held, rest) or '0'
 end
 
 local function claim_lives_until(facts)

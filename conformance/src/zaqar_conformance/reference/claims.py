@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zaqar_conformance.reference.state import Item, Lease, QueueState, State, milliseconds
+from zaqar_core import kit
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage, new_id
 from zaqar_core.errors import InvalidDuration
 
@@ -21,7 +22,8 @@ class ReferenceClaims(ClaimController):
         with self._state.lock:
             now = self._state.now()
             held = self._state.queue(queue, now)
-            taken = _to_take(held.by_position(now)[:limit], max_claim_count)
+            oldest = held.by_position(now)[:limit]
+            taken = oldest[: kit.taken_together((item.claim_count for item in oldest), max_claim_count)]
             if not taken:
                 return StoredClaim(None, ttl, 0.0)
             claim_id = new_id()
@@ -77,21 +79,6 @@ class ReferenceClaims(ClaimController):
                     item.available = until
                     item.place = self._state.place(now) + milliseconds(delay)
                     item.order = self._state.next()  # in the order in which they stood
-
-
-def _to_take(found: Sequence[Item], max_claim_count: int | None) -> list[Item]:
-    """Those of the oldest active messages that one claim takes: a message on its last try is handed out alone."""
-    if max_claim_count is None or max_claim_count < 2:
-        return list(found)
-    taken: list[Item] = []
-    for item in found:
-        last_try = item.claim_count == max_claim_count - 1
-        if last_try and any(other.claim_count < max_claim_count for other in taken):
-            break
-        taken.append(item)
-        if last_try:
-            break
-    return taken
 
 
 def _members(held: QueueState, claim_id: str, now: int) -> list[Item]:

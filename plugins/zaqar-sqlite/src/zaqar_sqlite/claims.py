@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice, tee
 from typing import Any, Final
 
+from zaqar_core import kit
 from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMessage
 from zaqar_core.errors import InvalidDuration
 from zaqar_sqlite.clock import to_ms
@@ -157,14 +159,6 @@ class SqliteClaims(ClaimController):
 
 
 def _oldest(transaction: QueueTransaction, limit: int, max_claim_count: int | None) -> list[Any]:
-    """The rows to take: those of ``limit``, or fewer, for a message on its last try is taken alone."""
-    rows: list[Any] = []
-    last_try = max_claim_count - 1 if max_claim_count is not None and max_claim_count > 1 else None
-    healthy = False
-    for row in transaction.connection.execute(_OLDEST, (transaction.queue, limit)):
-        claim_count = row[6]
-        if claim_count == last_try:
-            return rows if healthy else [*rows, row]
-        healthy = healthy or last_try is None or claim_count < last_try
-        rows.append(row)
-    return rows
+    """The rows to take; no more are read."""
+    rows, counted = tee(transaction.connection.execute(_OLDEST, (transaction.queue, limit)))
+    return list(islice(rows, kit.taken_together((row[6] for row in counted), max_claim_count)))

@@ -24,6 +24,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
+from zaqar_core import kit
 from zaqar_core.contract import StoredMessage
 from zaqar_core.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from zaqar_swift.errors import begun
@@ -287,23 +288,10 @@ def _shorten(memory: OrderedDict[str, T]) -> None:
 
 
 def taken_together(view: View, items: Sequence[Item], max_claim_count: MaxClaimCount) -> list[Item]:
-    """Those of the first active messages that one claim takes.
-
-    A message with one try left may be what kills its consumer, so it is taken alone: what comes before it ends the
-    claim, unless all of that has used up its tries. Where there is one try at all, no message can be spared.
-    """
-    if max_claim_count is None or max_claim_count < 2:
-        return list(items)
-    together: list[Item] = []
-    healthy = False
-    for item in items:
-        entry = view.entry(item.id)
-        count = entry.times if entry else 0
-        if count == max_claim_count - 1:
-            return together if healthy else [*together, item]
-        healthy |= count < max_claim_count
-        together.append(item)
-    return together
+    """Those of the first active messages that one claim takes: a message with one try left is taken alone."""
+    entries = (view.entry(item.id) for item in items)
+    count = kit.taken_together((entry.times if entry else 0 for entry in entries), max_claim_count)
+    return list(items[:count])
 
 
 def taken_by(view: View, message_id: str, *, ends: int, grace: int) -> Entry:

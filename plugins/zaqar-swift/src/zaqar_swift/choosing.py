@@ -184,10 +184,18 @@ class Choice:
                     )
         finally:
             if taken is None:
-                self._queues.drop_claim(place, claim_id, deadline)
+                self._withdraw(place, claim_id, deadline)
         if taken is None:
             self._wait_for_others(place, deadline)
         return taken if taken is None or taken.items else None
+
+    def _withdraw(self, place: Place, claim_id: str, deadline: float) -> None:
+        """Delete a claim that took nothing, in the background once time is up: other claimers wait for it."""
+        try:
+            self._queues.delete_claim(place, claim_id, deadline)
+        except StorageError:
+            until = time.monotonic() + self._store.timeout
+            self._store.start(partial(self._queues.drop_claim, place, claim_id, until))
 
     def _look(self, place: Place, claim_id: str, limit: int, began: float, deadline: float) -> tuple[View, Scan] | None:
         """What there is, once nobody else is choosing; None if this claimer has to take its claim back."""

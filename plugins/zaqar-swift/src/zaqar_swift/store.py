@@ -88,6 +88,11 @@ class Store:
                 raise OutcomeUnknown(f"{self.where} did not do it in time; it may have been done") from None
             raise StorageUnavailable(f"{self.where} did not answer in time; try again") from None
 
+    def start(self, work: Callable[[], object]) -> None:
+        """Do this in the background: its outcome is lost, ``close`` waits for it. Not at all if no thread starts."""
+        with contextlib.suppress(StorageError):
+            self._process.operations.start(Call(work))
+
     def page(
         self,
         container: str,
@@ -278,7 +283,12 @@ class Store:
         raise worst
 
     def close(self) -> None:
-        """Let go of every connection. Twice is once."""
+        """Refuse new operations, wait for running ones until the timeout, and close the connections. Twice is once.
+
+        An operation that is cut short may leave a claim that others have to wait for.
+        """
+        self._process.operations.close()
+        self._process.operations.join(self.deadline())
         self._closed = True
         self._process.close()
 

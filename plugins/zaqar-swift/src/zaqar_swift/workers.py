@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
+from threading import get_ident
 from typing import Any, Final, Generic, TypeVar
 
 from zaqar_core.errors import StorageClosed, StorageUnavailable
@@ -25,6 +26,8 @@ T = TypeVar("T")
 CLOSED: Final = "the storage was closed meanwhile; connect again"
 _IDLE: Final = 10.0
 """Seconds after which a thread without work ends."""
+_POLL: Final = 0.05
+"""Seconds between two looks at the calls that are running; being woken is only faster."""
 
 
 class NotDone(Exception):
@@ -120,6 +123,16 @@ class Workers:
         for _ in list(self._state.waiting):
             self._state.calls.put(None)
 
+    def join(self, deadline: float) -> None:
+        """After ``close``: wait until no call is running, or until the deadline.
+
+        It does not wait in a worker's thread: a call would wait for itself there.
+        """
+        state = self._state
+        while state.running and not _thread_local.works and (left := deadline - time.monotonic()) > 0:
+            with suppress(Empty):
+                state.ended.get(timeout=min(left, _POLL))
+
 
 class _Raised:
     def __init__(self, error: BaseException) -> None:
@@ -142,6 +155,10 @@ class _State:
         """One for each thread that may still be started; None: any number."""
         self.waiting: list[None] = []
         """One for each thread without work."""
+        self.running: dict[int, None] = {}
+        """The threads that run a call, by their ids."""
+        self.ended: SimpleQueue[None] = SimpleQueue()
+        """One for each call that ended after ``closed`` was set."""
         self.closed = False
 
     def start_thread(self) -> None:
@@ -162,8 +179,12 @@ def _work(state: _State) -> None:
     sys.setprofile(threading.getprofile())
     try:
         while (call := _next(state)) is not None:
+            state.running[get_ident()] = None  # before it looks at ``closed``, so that ``join`` misses no call
             call.run(closed=state.closed)
             del call
+            state.running.pop(get_ident())
+            if state.closed:
+                state.ended.put(None)
     finally:
         if state.tickets is not None:
             state.tickets.append(None)

@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 
 import pytest
 
-from zaqar_conformance.bytecodes import Interruption, interrupt
+from zaqar_conformance.bytecodes import Interruption, interrupt, run_at
 from zaqar_core.errors import StorageUnavailable
 from zaqar_core.kit import Slot, Slots
 
@@ -222,3 +223,103 @@ def test_a_slot_given_back_meanwhile_is_no_reason_to_speak_of_an_interrupted_cal
     attempt = slots._try
     monkeypatch.setattr(slots, "_try", lambda mine: next(tries, None) is None and attempt(mine))
     _use(slots)
+
+
+def test_who_waits_longest_is_next() -> None:
+    slots, order = Slots(1, "the lock"), []
+
+    def work(number: int) -> None:
+        slot = slots.take(time.monotonic() + 60)
+        try:
+            order.append(number)
+        finally:
+            slot.give_back()
+
+    slot = slots.take(time.monotonic())
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        while len(slots._waiting) < number:
+            time.sleep(0)
+    slot.give_back()
+    _use(slots, seconds=60)  # which came last
+    for thread in threads:
+        thread.join()
+    assert order == [*range(8)]
+
+
+def test_an_exception_while_waiting_keeps_no_place_in_the_queue(held: Slots) -> None:
+    def wait() -> None:
+        with pytest.raises(StorageUnavailable):
+            _use(held, seconds=0.0)
+
+    at = 1
+    while interrupt(wait, at):
+        assert held._first_waiter() is None
+        at += 1
+    assert at > 100
+
+
+def test_a_call_inside_of_one_that_waits_is_told_without_waiting(held: Slots) -> None:
+    seen = []
+
+    def inside() -> None:
+        if held._waiting:
+            with pytest.raises(StorageUnavailable, match="a call that this one interrupted"):
+                _use(held, seconds=60)
+            seen.append(at)
+
+    def wait() -> None:
+        with pytest.raises(StorageUnavailable):
+            _use(held, seconds=0.0)
+
+    at = 1
+    while run_at(wait, at, inside):
+        at += 1
+    assert len(seen) > 20
+
+
+def test_a_generator_cannot_take_a_slot() -> None:
+    slots = Slots(1, "the lock")
+
+    def block() -> Iterator[None]:
+        slot = slots.take(time.monotonic())
+        try:
+            yield
+        finally:
+            slot.give_back()
+
+    with pytest.raises(RuntimeError, match="block can be suspended"):
+        next(block())
+    _use(slots, seconds=0.0)
+
+
+def test_a_slot_taken_by_a_helper_cannot_be_given_back_elsewhere() -> None:
+    slots = Slots(1, "the lock")
+
+    def helper() -> Slot:
+        return slots.take(time.monotonic())
+
+    slot = helper()
+    with pytest.raises(RuntimeError, match="another frame than the one that took it"):
+        slot.give_back()
+
+
+@pytest.fixture
+def held() -> Iterator[Slots]:
+    """Slots of which another thread holds the only one."""
+    slots = Slots(1, "the lock")
+    taken, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        slot = slots.take(time.monotonic())
+        taken.set()
+        done.wait(60)
+        slot.give_back()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(60)
+    yield slots
+    done.set()
+    thread.join()

@@ -1,4 +1,4 @@
-"""A semaphore that repairs itself: an exception at any bytecode (from a signal handler, say) loses no slot.
+"""A fair semaphore that repairs itself: an exception at any bytecode (from a signal handler, say) loses no slot.
 
 ``threading``'s own primitives cannot promise that: an exception that arrives between ``acquire`` and ``try``, or inside
 ``Condition.wait``, leaves them taken for the rest of the process. Here a slot belongs to the frame that took it. A
@@ -11,8 +11,10 @@ lost, which it then stays. So a taker whose knowledge is old by the time it acts
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -21,10 +23,11 @@ from zaqar_core.errors import StorageUnavailable
 
 _POLL = 0.02
 """Seconds between two looks at the slots; being woken is only faster."""
+_SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Slots:
-    """At most ``limit`` frames hold a slot at a time.
+    """At most ``limit`` frames hold a slot at a time; who waits longest is next.
 
     Take and give back in one function, with nothing in between but ``try``::
 
@@ -34,7 +37,9 @@ class Slots:
         finally:
             slot.give_back()
 
-    After a fork, give the child new ``Slots``: the threads that held the old ones are not there any more.
+    That function cannot be a helper which returns the slot, nor a generator or coroutine: a slot is lost when the frame
+    that took it ends or is suspended. After a fork, give the child new ``Slots``: the threads that held the old ones
+    are not there any more.
     """
 
     def __init__(self, limit: int, what: str) -> None:
@@ -43,29 +48,41 @@ class Slots:
         self._what = what
         self._latest: dict[int, Slot] = {}
         """By number; the one that holds it, or held it last, is this one's last heir."""
-        self._given_back: SimpleQueue[None] = SimpleQueue()
+        self._waiting: deque[_Waiter] = deque()
 
     def take(self, deadline: float) -> Slot:
         """A slot for the calling frame, by ``deadline`` of ``time.monotonic()``.
 
-        Raises ``StorageUnavailable``: at once where only the calls that this one interrupted could give one back (a
-        signal handler or finalizer that uses the storage in the middle of a call), else at the deadline.
+        Raises ``StorageUnavailable``: immediately where only the calls that this one interrupted could give one back (a
+        signal handler or finalizer that uses the storage in the middle of a call), else at the deadline. Raises
+        ``RuntimeError`` in a generator or coroutine.
         """
-        mine = Slot(self, sys._getframe(1))
-        if self._try(mine):
+        caller = sys._getframe(1)
+        if caller.f_code.co_flags & _SUSPENDABLE:
+            raise RuntimeError(f"{caller.f_code.co_qualname} can be suspended, and would lose its slot; use a function")
+        mine = Slot(self, caller)
+        if not (self._waiting and self._first_waiter()) and self._try(mine):
             return mine
         # Asked once: the calls that this one interrupted take no further slot meanwhile.
-        if self._is_reentrant(sys._getframe(1)):
+        if self._is_reentrant(caller):
             raise StorageUnavailable(
                 f"{self._what} belongs to a call that this one interrupted (from a signal handler or finalizer); "
                 "nothing was done: set a flag there, and use the storage after the call has returned"
             )
-        while not self._try(mine):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise StorageUnavailable(f"{self._what} was in use until the timeout; nothing was done: try again")
-            with suppress(Empty):
-                self._given_back.get(timeout=min(left, _POLL))
+        waiter = _Waiter(sys._getframe())
+        try:
+            self._waiting.append(waiter)
+            while not (self._first_waiter() is waiter and self._try(mine)):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise StorageUnavailable(f"{self._what} was in use until the timeout; nothing was done: try again")
+                with suppress(Empty):
+                    waiter.turn.get(timeout=min(left, _POLL))
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove(waiter)
+            self._wake()  # there may be a slot for the next one, too
+            del waiter  # or it and this frame would hold each other, until the garbage collector comes
         return mine
 
     def holders(self) -> dict[int, FrameType]:
@@ -91,14 +108,31 @@ class Slots:
         return False
 
     def _is_reentrant(self, caller: FrameType) -> bool:
-        """Whether all slots are held by calls that the caller interrupted."""
+        """Whether all slots are held by calls that the caller interrupted, or one of those waits before it."""
         held = self.holders()
         stack = set()
         frame = caller.f_back
         while frame is not None:
             stack.add(frame)
             frame = frame.f_back
-        return len(held) == self._limit and stack.issuperset(held.values())
+        holds_all = len(held) == self._limit and stack.issuperset(held.values())
+        return holds_all or any(waiter.frame in stack for waiter in list(self._waiting))
+
+    def _first_waiter(self) -> _Waiter | None:
+        """The one that is next, without those that an exception ended."""
+        while True:
+            try:
+                first = self._waiting[0]
+            except IndexError:
+                return None
+            if _is_running(first.frame):
+                return first
+            with suppress(ValueError):  # another thread has removed it
+                self._waiting.remove(first)
+
+    def _wake(self) -> None:
+        with suppress(IndexError):
+            self._waiting[0].turn.put(None)
 
 
 class Slot:
@@ -112,14 +146,16 @@ class Slot:
         self.frame: FrameType | None = frame
         self.number = -1
         self.heirs: dict[int, Slot] = {}
-        """Who has it next: one at most."""
+        """The slot of the same number that was taken next, if there is one."""
 
     def give_back(self) -> None:
-        """Let the next caller have it. Call it once, in the frame that took it."""
+        """Let the next caller have it. Call it once, in the frame that took it, or it raises ``RuntimeError``."""
+        if self.frame is not sys._getframe(1):
+            raise RuntimeError("a slot was given back by another frame than the one that took it: it was lost before")
         self._returned = True
         self.frame = None  # or this slot and its frame would hold each other, until the garbage collector comes
-        if self._slots._given_back.empty():
-            self._slots._given_back.put(None)
+        if self._slots._waiting:
+            self._slots._wake()
 
     def last_heir(self) -> Slot:
         """The one that holds it now, or held it last."""
@@ -131,10 +167,23 @@ class Slot:
     def is_free(self) -> bool:
         """Whether it was given back, or lost: its frame has ended without giving it back."""
         frame = self.frame
-        if self._returned or frame is None:
-            return True
-        try:
-            frame.clear()  # which a frame that still runs refuses, and which does no harm to one that has ended
-        except RuntimeError:
-            return False
+        return self._returned or frame is None or not _is_running(frame)
+
+
+class _Waiter:
+    """A call of ``take`` that waits. ``frame``: its own. ``turn``: what it is woken by."""
+
+    __slots__ = ("frame", "turn")
+
+    def __init__(self, frame: FrameType) -> None:
+        self.frame = frame
+        self.turn: SimpleQueue[None] = SimpleQueue()
+
+
+def _is_running(frame: FrameType) -> bool:
+    """Whether it has not ended. One that has is cleared, so that debuggers no longer see its variables."""
+    try:
+        frame.clear()  # which a frame that still runs refuses
+    except RuntimeError:
         return True
+    return False

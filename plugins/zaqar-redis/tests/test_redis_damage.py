@@ -12,10 +12,10 @@ import redis
 import zaqar_core
 from zaqar_conformance.servers import Server
 from zaqar_core import NewMessage, Storage
-from zaqar_core.contract import EncodedMessage, QueueKey, new_id
-from zaqar_core.errors import CodecError
+from zaqar_core.contract import EncodedMessage, QueueKey, Space, new_id
+from zaqar_core.errors import CodecError, IncompatibleStorage, OutcomeUnknown, StorageUnavailable
 from zaqar_redis.driver import RedisDriver
-from zaqar_redis.units import queue_stem
+from zaqar_redis.units import queue_stem, space_stem
 
 COUNT = 10
 BAD = 3
@@ -48,7 +48,9 @@ def damages() -> dict[str, Callable[[bytes], bytes | None]]:
 
 @pytest.fixture
 def storage(server: Server) -> Any:
-    with zaqar_core.connect(f"redis://127.0.0.1:{server.port}/0", project=new_id(), client_id="me-me-me") as one:
+    with zaqar_core.connect(
+        f"redis://127.0.0.1:{server.port}/0", project=new_id(), client_id="me-me-me", metadata_ttl=0
+    ) as one:
         yield one
 
 
@@ -155,3 +157,86 @@ def test_a_damaged_clock_is_made_again(
     client.set(f"{queue_stem('zaqar', queue)}:clock", damage)
     ids += driver.messages.post(queue, [EncodedMessage(b"1", 60)], client_id="c")
     assert [each.id for each in driver.messages.pop(queue, limit=10)] == ids
+
+
+RECORD_DAMAGES: dict[str, bytes | None] = {
+    "no MessagePack": b"\xc1\xc1",
+    "cut short": b"\x92\xa1n",
+    "JSON": b"{}",
+    "another type": bytes(msgpack.packb({"nonce": "n"})),
+    "other types": bytes(msgpack.packb([b"n", "{}"])),
+    "three": bytes(msgpack.packb(["n", b"{}", 1])),
+    "empty": b"",
+    "missing": None,
+}
+
+
+def damage_record(client: redis.Redis, space: Space, key: str, name: str) -> None:
+    values = f"{space_stem('zaqar', space)}:values"
+    damage = RECORD_DAMAGES[name]
+    if damage is None:
+        client.hdel(values, key)
+    else:
+        client.hset(values, key, damage)
+
+
+@pytest.mark.parametrize("name", RECORD_DAMAGES)
+def test_a_damaged_record_is_named_listed_replaced_and_deleted(
+    storage: Storage, client: redis.Redis, name: str
+) -> None:
+    queues = storage.queues
+    for queue in ("a", "b", "c"):
+        queues.create(queue, {"n": 1})
+    space = Space("queues", storage.project)
+    damage_record(client, space, "b", name)
+    for read in (lambda: queues.get_metadata("b"), lambda: queues.list(detailed=True, marker="a")):
+        with pytest.raises(IncompatibleStorage, match=f"'b' of queues of project '{storage.project}'"):
+            read()
+    assert [each.name for each in queues.list().items] == ["a", "b", "c"]
+    assert [each.name for each in queues.list(detailed=True, marker="b").items] == ["c"]
+    queues.set_metadata("b", {"n": 2})
+    assert queues.get_metadata("b")["n"] == 2
+    damage_record(client, space, "b", name)
+    queues.delete("b")
+    assert [each.name for each in queues.list().items] == ["a", "c"]
+
+
+@pytest.mark.parametrize("version", [None, b"\xff"])
+def test_a_record_with_a_damaged_version_is_listed_and_deleted(
+    driver: RedisDriver, client: redis.Redis, queue: QueueKey, version: bytes | None
+) -> None:
+    space = Space("things", queue.project)
+    driver.records.insert(space, "k", b"{}", nonce="n")
+    versions = f"{space_stem('zaqar', space)}:versions"
+    if version is None:
+        client.hdel(versions, "k")
+    else:
+        client.hset(versions, "k", version)
+    [record] = driver.records.scan(space, limit=10)
+    assert record.key == "k"
+    assert driver.records.delete(space, "k")
+    assert driver.records.scan(space, limit=10) == []
+
+
+def test_deleting_records_that_fails_after_the_first_step_is_unknown(
+    start_server: Callable[..., Server], open_driver: Callable[..., RedisDriver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_server()
+    driver, space = open_driver(server.port, timeout=1), Space("things", "p")
+    for number in range(1_001):
+        driver.records.insert(space, f"{number}", b"{}", nonce="n")
+    run = driver._queues.server.run
+    steps: list[int] = []
+
+    def run_and_stop(*arguments: Any, **options: Any) -> Any:
+        if steps:
+            server.kill()
+        steps.append(1)
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(driver._queues.server, "run", run_and_stop)
+    with pytest.raises(OutcomeUnknown, match="1000 records are deleted"):
+        driver.records.delete_all(space)
+    with pytest.raises(StorageUnavailable) as caught:
+        driver.records.delete_all(space)
+    assert not isinstance(caught.value, OutcomeUnknown)

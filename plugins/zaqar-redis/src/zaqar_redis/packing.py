@@ -40,10 +40,18 @@ def packed_document(nonce: str, value: bytes) -> bytes:
     return packed
 
 
-def document_of(packed: bytes) -> tuple[str, bytes]:
-    """Nonce and value of a record."""
-    nonce, value = msgpack.unpackb(packed)
-    return nonce, value
+def document_of(packed: bytes | None) -> tuple[str, bytes]:
+    """Nonce and value of a record.
+
+    Of one that is missing, damaged or another program's the value is ``_UNREADABLE`` and the bytes that are stored: the
+    core, which cannot read them, raises ``IncompatibleStorage`` and names the record, and can delete or replace it.
+    """
+    packed = packed or b""
+    with suppress(ValueError, TypeError):
+        nonce, value = msgpack.unpackb(packed)
+        if type(nonce) is str and type(value) is bytes:
+            return nonce, value
+    return "", _UNREADABLE + packed
 
 
 def messages_of(

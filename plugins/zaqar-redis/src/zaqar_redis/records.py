@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zaqar_core.contract import Record, RecordStore, Space, new_id
+from zaqar_core.errors import OutcomeUnknown, StorageError
 from zaqar_redis import scripts
 from zaqar_redis.packing import document_of, packed_document
 from zaqar_redis.queues import Queues
@@ -42,7 +43,7 @@ class RedisRecords(RecordStore):
     def scan(self, space: Space, *, prefix: str = "", after: str | None = None, limit: int) -> Sequence[Record]:
         low, high = _bounds(prefix, after)
         keys, versions, values = self._run(scripts.RECORD_SCAN, space, low, high, limit)
-        return [_record(key.decode(), *row) for key, *row in zip(keys, versions, values, strict=True)]
+        return [_record(key.decode(errors="replace"), *row) for key, *row in zip(keys, versions, values, strict=True)]
 
     def count(self, space: Space, *, prefix: str = "") -> int:
         return int(self._run(scripts.RECORD_COUNT, space, *_bounds(prefix, None)))
@@ -50,7 +51,12 @@ class RedisRecords(RecordStore):
     def delete_all(self, space: Space, *, prefix: str = "") -> int:
         deadline, deleted, more = self._queues.deadline(), 0, True
         while more:
-            count, more = self._run(scripts.RECORD_DELETE_ALL, space, *_bounds(prefix, None), deadline=deadline)
+            try:
+                count, more = self._run(scripts.RECORD_DELETE_ALL, space, *_bounds(prefix, None), deadline=deadline)
+            except StorageError as error:
+                if deleted == 0 or isinstance(error, OutcomeUnknown):
+                    raise
+                raise OutcomeUnknown(f"{deleted} records are deleted, and then: {error}; do it again") from error
             deleted += count
         return deleted
 
@@ -58,9 +64,9 @@ class RedisRecords(RecordStore):
         return self._queues.server.run(script, space_stem(self._queues.prefix, space), *arguments, deadline=deadline)
 
 
-def _record(key: str, version: bytes, packed: bytes) -> Record:
+def _record(key: str, version: bytes | None, packed: bytes | None) -> Record:
     nonce, value = document_of(packed)
-    return Record(key, value, version.decode(), nonce)
+    return Record(key, value, (version or b"").decode(errors="replace"), nonce)
 
 
 def _bounds(prefix: str, after: str | None) -> tuple[bytes, bytes]:

@@ -3,7 +3,8 @@ if not settle() then
   return false
 end
 local version = redis.call('HGET', VERSIONS, ARGV[1])
-if not version or (ARGV[2] ~= '' and version ~= ARGV[2]) then
+local named = version or redis.call('ZSCORE', NAMES, ARGV[1]) -- one that lost its version is damaged, and listed
+if not named or (ARGV[2] ~= '' and version ~= ARGV[2]) then
   return 0
 end
 remove({ ARGV[1] })

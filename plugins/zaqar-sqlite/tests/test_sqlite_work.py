@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 
@@ -11,6 +12,7 @@ from zaqar_core.contract import EncodedMessage, QueueKey, Space, StoredPage
 from zaqar_core.errors import StorageUnavailable
 from zaqar_sqlite import messages as messages_module
 from zaqar_sqlite.claims import SqliteClaims
+from zaqar_sqlite.clock import Clock
 from zaqar_sqlite.driver import SqliteDriver
 from zaqar_sqlite.messages import SqliteMessages
 from zaqar_sqlite.records import SqliteRecords
@@ -150,6 +152,55 @@ def test_no_marker_goes_past_hidden_delayed_messages_to_where_others_will_post(
     again = [message.id for message in page(driver, first.marker, delayed=True).items]
     assert again == ([] if shown == ["future"] else posted)
     assert [message.id for message in page(driver).items] == before + posted
+
+
+# --- reads ---------------------------------------------------------------------------------------
+
+
+Read = Callable[[SqliteDriver], object]
+READS: dict[str, Read] = {
+    "messages.get": lambda driver: SqliteMessages(driver._database).get(QUEUE, ["1-aaaaaaaaaaaa"]),
+    "messages.first": lambda driver: SqliteMessages(driver._database).first(QUEUE, newest=False),
+    "messages.list": page,
+    "messages.stats": lambda driver: SqliteMessages(driver._database).stats(QUEUE),
+    "claims.get": lambda driver: SqliteClaims(driver._database).get(QUEUE, "2-aaaaaaaaaaaa"),
+    "records.get": lambda driver: SqliteRecords(driver._database).get(SPACE, "a"),
+    "records.scan": lambda driver: SqliteRecords(driver._database).scan(SPACE, limit=10),
+    "records.count": lambda driver: SqliteRecords(driver._database).count(SPACE),
+}
+
+
+each_read = pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+
+
+@each_read
+def test_a_read_that_has_to_settle_first_does_so_in_transactions_of_their_own(
+    open_driver: Open, set_clock: SetClock, read: Read
+) -> None:
+    """However long it takes, it keeps no other process from writing."""
+    driver = open_driver()
+    post(driver, 2)
+    post(driver, 2500, ttl=10)
+    for number in range(2):
+        SqliteRecords(driver._database).insert(SPACE, f"{number}", b"{}", nonce="n", ttl=10)
+    set_clock(NOON + 10)
+    *settling, reading, end = " ".join(said(driver, lambda: read(driver))).split("COMMIT")
+    assert "DELETE" in " ".join(settling)
+    assert set(reading.split()) == {"BEGIN", "SELECT"}
+    assert end == ""
+
+
+@each_read
+def test_a_read_ends_although_something_falls_due_at_any_moment(
+    open_driver: Open, monkeypatch: pytest.MonkeyPatch, set_clock: SetClock, read: Read
+) -> None:
+    driver = open_driver(synchronous="OFF")
+    for milliseconds in range(1, 100):
+        post(driver, ttl=milliseconds / 1000)
+        SqliteRecords(driver._database).insert(SPACE, f"{milliseconds}", b"{}", nonce="n", ttl=milliseconds / 1000)
+    ticks = count(round(NOON * 1000) + 1)
+    monkeypatch.setattr(Clock, "now_ms", lambda _: next(ticks))
+    assert said(driver, lambda: read(driver)).count("COMMIT") == 3
 
 
 # --- steps and time ------------------------------------------------------------------------------

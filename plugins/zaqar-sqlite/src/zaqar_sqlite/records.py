@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from zaqar_core.contract import MAX_SETTLED_PER_CALL, Record, RecordStore, Space, new_id
-from zaqar_sqlite.clock import Clock, to_ms
+from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
 from zaqar_sqlite.settle import UNSETTLED, Unsettled
 
@@ -37,8 +38,8 @@ class SqliteRecords(RecordStore):
         return self._read(work)
 
     def insert(self, space: Space, key: str, value: bytes, *, nonce: str, ttl: float | None = None) -> str | None:
-        def work(connection: sqlite3.Connection) -> int:
-            expires_at = None if ttl is None else self._database.clock.now_ms() + to_ms(ttl)
+        def work(connection: sqlite3.Connection, now: int) -> int:
+            expires_at = None if ttl is None else now + to_ms(ttl)
             return connection.execute(
                 """INSERT INTO records (kind, project, key, version, nonce, expires_at, value)
                 VALUES (:kind, :project, :key, :version, :nonce, :expires_at, :value)
@@ -50,7 +51,7 @@ class SqliteRecords(RecordStore):
         return version if self._write(work) else None
 
     def replace(self, space: Space, key: str, value: bytes, *, version: str, nonce: str) -> str | None:
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: sqlite3.Connection, _: int) -> int:
             return connection.execute(
                 f"UPDATE records SET value = :value, version = :new, nonce = :nonce WHERE {_ONE} AND version = :old",
                 _values(space, key=key, value=value, new=new, nonce=nonce, old=version),
@@ -60,7 +61,7 @@ class SqliteRecords(RecordStore):
         return new if self._write(work) else None
 
     def delete(self, space: Space, key: str, *, version: str | None = None) -> bool:
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: sqlite3.Connection, _: int) -> int:
             return connection.execute(
                 f"DELETE FROM records WHERE {_ONE} AND version = ifnull(:version, version)",
                 _values(space, key=key, version=version),
@@ -86,7 +87,7 @@ class SqliteRecords(RecordStore):
         return self._read(work)
 
     def delete_all(self, space: Space, *, prefix: str = "") -> int:
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: sqlite3.Connection, _: int) -> int:
             where, values = _range(space, prefix, None)
             return connection.execute(
                 f"DELETE FROM records WHERE id IN (SELECT id FROM records WHERE {where} LIMIT {_STEP})", values
@@ -100,37 +101,44 @@ class SqliteRecords(RecordStore):
         return deleted
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What ``work`` returns, which only reads, once no record has expired that is still stored."""
+        """What ``work`` returns, which only reads, once no record has expired that is still stored.
 
-        def attempt(connection: sqlite3.Connection) -> T | Unsettled:
-            now = self._database.clock.now_ms()
+        As ``settle.read`` it locks nothing, and judges by the moment of the removal if there was one.
+        """
+
+        def attempt(moment: int | None, connection: sqlite3.Connection) -> T | Unsettled:
+            now = self._database.clock.now_ms() if moment is None else moment
             if connection.execute(f"SELECT 1 FROM records WHERE {_EXPIRED} LIMIT 1", (now,)).fetchone():
                 return UNSETTLED
             return work(connection)
 
         deadline = self._database.deadline()
-        answer = self._database.read(attempt, deadline)
-        return self._write(work, deadline) if isinstance(answer, Unsettled) else answer
+        moment = None
+        while isinstance(answer := self._database.read(partial(attempt, moment), deadline), Unsettled):
+            moment = self._write(lambda _, now: now, deadline)
+        return answer
 
-    def _write(self, work: Callable[[sqlite3.Connection], T], deadline: float | None = None) -> T:
-        """What ``work`` returns, in one transaction, once what has expired is removed: seen as gone, it stays so."""
+    def _write(self, work: Callable[[sqlite3.Connection, int], T], deadline: float | None = None) -> T:
+        """What ``work`` returns, in one transaction, once what has expired is removed: seen as gone, it stays so.
+
+        The work gets the connection and the moment by which that was judged.
+        """
 
         def attempt(connection: sqlite3.Connection) -> T | Unsettled:
-            removed = remove_expired(connection, self._database.clock)
-            return UNSETTLED if removed == _STEP else work(connection)
+            now = self._database.clock.now_ms()
+            return UNSETTLED if remove_expired(connection, now) == _STEP else work(connection, now)
 
         deadline = self._database.deadline() if deadline is None else deadline
-        while True:
-            answer = self._database.write(attempt, deadline)
-            if not isinstance(answer, Unsettled):
-                return answer
+        while isinstance(answer := self._database.write(attempt, deadline), Unsettled):
+            pass
+        return answer
 
 
-def remove_expired(connection: sqlite3.Connection, clock: Clock) -> int:
+def remove_expired(connection: sqlite3.Connection, now: int) -> int:
     """Remove up to ``MAX_SETTLED_PER_CALL`` expired records; how many."""
     return connection.execute(
         f"DELETE FROM records WHERE id IN (SELECT id FROM records WHERE {_EXPIRED} ORDER BY expires_at LIMIT {_STEP})",
-        (clock.now_ms(),),
+        (now,),
     ).rowcount
 
 

@@ -17,15 +17,22 @@ T = TypeVar("T")
 
 
 def read(database: Database, key: QueueKey, work: Callable[[QueueTransaction], T]) -> T:
-    """What ``work`` returns, which only reads, of the queue at one instant, settled."""
+    """What ``work`` returns, which only reads, of the queue at one instant, settled.
 
-    def attempt(connection: sqlite3.Connection) -> T | Unsettled:
-        transaction = QueueTransaction(connection, key, database.clock)
+    It runs in a transaction that locks nothing, however long it takes. If something has to be settled, other
+    transactions do it, and the work sees the queue as of the moment at which they did: what falls due meanwhile cannot
+    send it back again and again.
+    """
+
+    def attempt(moment: int | None, connection: sqlite3.Connection) -> T | Unsettled:
+        transaction = QueueTransaction(connection, key, database.clock.now_ms() if moment is None else moment)
         return UNSETTLED if transaction.due else work(transaction)
 
     deadline = database.deadline()
-    result = database.read(attempt, deadline)
-    return write(database, key, work, deadline=deadline) if isinstance(result, Unsettled) else result
+    moment = None
+    while isinstance(result := database.read(partial(attempt, moment), deadline), Unsettled):
+        moment = write(database, key, lambda transaction: transaction.now, deadline=deadline)
+    return result
 
 
 def write(
@@ -42,7 +49,8 @@ def write(
     """
 
     def attempt(enough: bool, connection: sqlite3.Connection) -> T | Unsettled:
-        transaction = QueueTransaction(connection, key, database.clock)
+        # The clock is read inside the transaction: a writer that waited for its turn must not bring an old time.
+        transaction = QueueTransaction(connection, key, database.clock.now_ms())
         complete = settle(transaction)
         result = work(transaction) if complete or enough else UNSETTLED
         transaction.write_back()

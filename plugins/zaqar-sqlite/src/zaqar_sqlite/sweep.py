@@ -21,8 +21,8 @@ _STEP: Final = MAX_SETTLED_PER_CALL
 def everything(database: Database, deadline: float) -> int:
     """Remove what has expired and what purges left behind, as far as the time allows; how many things."""
     removed = _expired_messages(database, deadline) + detached(database, deadline)
-    removed += _in_steps(database, deadline, lambda connection: _forget_dedup_ids(connection, database.clock) or None)
-    removed += _in_steps(database, deadline, lambda connection: remove_expired(connection, database.clock) or None)
+    for remove in (_forget_dedup_ids, remove_expired):
+        removed += _in_steps(database, deadline, partial(_remove, remove, database.clock))
     # Copies the log into the file as far as no reader needs it; never waits.
     database.run(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone(), deadline)
     return removed
@@ -72,10 +72,16 @@ def _sweep_detached(connection: sqlite3.Connection) -> int | None:
     return len(messages)
 
 
-def _forget_dedup_ids(connection: sqlite3.Connection, clock: Clock) -> int:
+def _remove(
+    remove: Callable[[sqlite3.Connection, int], int], clock: Clock, connection: sqlite3.Connection
+) -> int | None:
+    return remove(connection, clock.now_ms()) or None
+
+
+def _forget_dedup_ids(connection: sqlite3.Connection, now: int) -> int:
     return connection.execute(
         "DELETE FROM dedup WHERE id IN (SELECT id FROM dedup WHERE forget_at <= ? ORDER BY forget_at LIMIT ?)",
-        (clock.now_ms(), _STEP),
+        (now, _STEP),
     ).rowcount
 
 
@@ -102,7 +108,7 @@ def _next_due(after: int, clock: Clock, connection: sqlite3.Connection) -> tuple
 
 def _settle_queue(database: Database, key: QueueKey, deadline: float) -> int:
     def step(connection: sqlite3.Connection) -> int | None:
-        transaction = QueueTransaction(connection, key, database.clock)
+        transaction = QueueTransaction(connection, key, database.clock.now_ms())
         if not transaction.due:
             return None
         before = sum(transaction.counts)

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from zaqar_core.contract import NO_HEADERS, QueueKey, StoredMessage
 from zaqar_core.errors import IncompatibleStorage
-from zaqar_sqlite.clock import Clock
 from zaqar_sqlite.ids import seq_of, to_id
 
 ACTIVE: Final = 0
@@ -55,9 +54,7 @@ class QueueTransaction:
 
     __slots__ = ("_next_seq", "changed", "connection", "counts", "due", "now", "position_offset", "queue", "timed")
 
-    def __init__(self, connection: sqlite3.Connection, key: QueueKey, clock: Clock) -> None:
-        # The clock is read inside the transaction: a writer that waited for its turn must not bring an old time.
-        now = clock.now_ms()
+    def __init__(self, connection: sqlite3.Connection, key: QueueKey, now: int) -> None:
         row = connection.execute(_LOAD, (now, key.project, key.name)).fetchone()
         self.connection = connection
         self.now = now

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 from zaqar_conformance.reference import ReferenceDriver
 from zaqar_core import Storage, connect
 from zaqar_core.contract import Record, RecordStore, Space
-from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
+from zaqar_core.errors import IncompatibleStorage, OutcomeUnknown, StorageUnavailable
 
 T = TypeVar("T")
 
 DOWN, DOWN_FOR_GOOD, UNKNOWN_BEFORE, UNKNOWN_AFTER = "down", "down for good", "unknown, before", "unknown, after"
-WAYS = (DOWN, DOWN_FOR_GOOD, UNKNOWN_BEFORE, UNKNOWN_AFTER)
+DAMAGED, DAMAGED_FOR_GOOD = "damaged", "damaged for good"
+WAYS = (DOWN, DOWN_FOR_GOOD, UNKNOWN_BEFORE, UNKNOWN_AFTER, DAMAGED, DAMAGED_FOR_GOOD)
 
 
 class Faults:
@@ -35,9 +36,11 @@ class Faults:
         self.calls.append(name)
         self.on_call(name)
         number = len(self.calls)
-        if self._at and (number == self._at or (self._way == DOWN_FOR_GOOD and number > self._at)):
+        if self._at and (number == self._at or (self._way in (DOWN_FOR_GOOD, DAMAGED_FOR_GOOD) and number > self._at)):
             if self._way in (DOWN, DOWN_FOR_GOOD):
                 raise StorageUnavailable(f"no server at call {number}, {name}")
+            if self._way in (DAMAGED, DAMAGED_FOR_GOOD):
+                raise IncompatibleStorage(f"damage at call {number}, {name}")
             if self._way == UNKNOWN_AFTER:
                 call()
             raise OutcomeUnknown(f"the connection broke at call {number}, {name}")

@@ -13,7 +13,7 @@ from zaqar_core import Storage, connect
 from zaqar_core.contract import Record, RecordStore, Space, new_id
 from zaqar_core.documents import SUBSCRIPTIONS, Documents
 from zaqar_core.encoding import decode
-from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
+from zaqar_core.errors import IncompatibleStorage, OutcomeUnknown, StorageUnavailable
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Gate(RecordStore):
     """A client's way to the store. ``step`` runs before each call.
 
     ``fails(number, write)``: how the call of that number ends: "" (well), "before" or "after" its effect with an
-    unknown outcome, "down" (nothing happened), "killed".
+    unknown outcome, "down" or "damaged" (nothing happened), "killed".
     """
 
     def __init__(self, inner: RecordStore) -> None:
@@ -64,6 +64,8 @@ class Gate(RecordStore):
             raise Killed
         if fault == "down":
             raise StorageUnavailable("no server")
+        if fault == "damaged":
+            raise IncompatibleStorage("damaged")
         if fault == "before":
             raise OutcomeUnknown("the connection broke")
         result = effect()

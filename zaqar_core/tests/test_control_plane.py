@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from zaqar_core import Storage, connect, documents
+from zaqar_core import Storage, connect, steps
 from zaqar_core import pools as pools_module
 from zaqar_core import storage as storage_module
+from zaqar_core.contract import Space
 from zaqar_core.errors import (
     FlavorDoesNotExist,
+    IncompatibleStorage,
     OutcomeUnknown,
     PoolCapabilitiesMismatch,
     PoolDoesNotExist,
@@ -36,7 +38,7 @@ EXPECTED = (PoolInUse, PoolDoesNotExist, QueueNotMapped, FlavorDoesNotExist, Poo
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pauses, and without reading again and again what is installed."""
-    monkeypatch.setattr(documents, "_LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(steps, "_LONGEST_PAUSE", 0.0)
     for module in (pools_module, storage_module):
         monkeypatch.setattr(module, "load_driver", cache(load_driver))
 
@@ -232,22 +234,23 @@ def test_a_client_that_dies_at_any_call_leaves_nothing_stuck(name: str) -> None:
         settle(world)
 
 
+@pytest.mark.parametrize("fault", ["down", "damaged"])
 @pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - {"make anew"}))  # which is two calls
-def test_an_error_that_says_that_nothing_happened_is_true(name: str) -> None:
-    """The datastore goes away at any call, for good or for this one call; then the operation is done again."""
+def test_an_error_that_says_that_nothing_happened_is_true(name: str, fault: str) -> None:
+    """The datastore fails at any call, from then on or for this one call; then the operation is done again."""
     for number in range(1, calls_of(name) + 1):
         for lasting in (True, False):
             world = installation()
             before = view(world)
             storage, gate = world.client()
             gate.fails = lambda call, write, number=number, lasting=lasting: (  # type: ignore[misc]
-                "down" if call == number or (lasting and call > number) else ""
+                fault if call == number or (lasting and call > number) else ""
             )
             try:
                 OPERATIONS[name](storage)
             except OutcomeUnknown:
                 pass
-            except (StorageUnavailable, *EXPECTED):
+            except (StorageUnavailable, IncompatibleStorage, *EXPECTED):
                 assert view(world) == before, (name, number, lasting)
             gate.fails = lambda call, write: ""
             with ends(*EXPECTED):
@@ -439,6 +442,28 @@ def test_after_an_unknown_outcome_of_its_creation_an_update_finishes_a_flavor() 
                 storage.flavors.update("h", pools=["a", "b"])
             world.check()
             assert storage.flavors.get("h").pools == ("a", "b"), (number, moment)
+
+
+def test_a_flavor_that_a_damaged_pool_forbids_is_not_made() -> None:
+    world, _ = many_pools(2)
+    records = world.operator.control.records
+    assert records is not None
+    records.insert(Space("pools", ""), "p999", b"null", nonce="n")
+    for _ in range(2):
+        with pytest.raises(IncompatibleStorage, match="'p999'"):
+            world.operator.flavors.create("f", pools=["p000"])
+        assert not world.operator.flavors.exists("f")
+
+
+def test_an_operation_that_may_be_half_done_does_not_repeat_that_nothing_was_done() -> None:
+    world, names = many_pools(2)
+    storage, gate = world.client()
+    storage.flavors.create("f", pools=names)
+    gate.calls, gate.fails = 0, lambda call, write: "down" if call > 3 else ""
+    with pytest.raises(OutcomeUnknown, match="failed with StorageUnavailable and may be half done; do it again") as got:
+        storage.flavors.delete("f")
+    assert str(got.value.__cause__) == "no server"
+    assert "no server" not in str(got.value)
 
 
 def test_every_step_looks_at_the_deadline() -> None:

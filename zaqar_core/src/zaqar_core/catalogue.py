@@ -16,15 +16,15 @@ from zaqar_core.documents import (
     POOLS,
     Documents,
     Fields,
-    attempts,
     digest,
     readable,
     to_bytes,
 )
-from zaqar_core.errors import PoolDoesNotExist, QueueNotMapped, StorageUnavailable
+from zaqar_core.errors import PoolDoesNotExist, QueueNotMapped, StorageError
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import CatalogueEntry, Page
 from zaqar_core.observers import observed
+from zaqar_core.steps import attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +176,12 @@ class Catalogue:
             )
 
     def _unindex(self, pool: str, found: Record | None) -> None:
-        """Delete it in this version only: a new entry has written it anew. Who deletes the pool finds what is left."""
+        """Delete it in this version only: a new entry has written it anew.
+
+        The operation is done by now, so that a failure is none of it: the deletion of the pool clears what is left.
+        """
         if found is not None:
-            with suppress(StorageUnavailable):
+            with suppress(StorageError):
                 self._index.delete(pool, found.key, version=found.version)
 
     def _write_index(self, pool: str, key: QueueKey) -> None:

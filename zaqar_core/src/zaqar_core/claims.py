@@ -11,12 +11,12 @@ from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
 from zaqar_core.contract import ClaimController, MessageController, QueueKey, StoredClaim, StoredMessage
 from zaqar_core.dead_letters import DeadLetterQueue, DeadLetters
-from zaqar_core.documents import begun
 from zaqar_core.errors import ClaimDoesNotExist, InvalidDuration, StorageError, StorageUnavailable, Unsupported
 from zaqar_core.kit.deadline import remaining
 from zaqar_core.limits import DEFAULT_CLAIM_GRACE, DEFAULT_CLAIM_TTL, DEFAULT_PAGE, MIN_DURATION
 from zaqar_core.models import Claim
 from zaqar_core.observers import observed
+from zaqar_core.steps import begun
 
 
 class Claims:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import random
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -28,8 +25,6 @@ SUBSCRIPTIONS = "subscriptions"
 
 DIGEST = 24
 """How many characters a digest has: 144 bits."""
-_MOST_ATTEMPTS = 100
-_LONGEST_PAUSE = 0.02
 _PAGE = 1_000
 _LONGEST = 1e12
 _MISSING = object()
@@ -185,31 +180,6 @@ def readable(found: Iterable[Record], read: Callable[[Record], T], marker: Calla
                 break
             raise IncompatibleStorage(f"{error}; marker={marker(record)!r} lists what comes after it") from error
     return items
-
-
-def attempts(what: str) -> Iterator[int]:
-    """Numbers to loop over while other writers come first, with pauses; ``StorageUnavailable`` in the end."""
-    for number in range(_MOST_ATTEMPTS):
-        if number > 1:
-            time.sleep(min(random.uniform(0.0, min(0.001 * 2**number, _LONGEST_PAUSE)), remaining(math.inf)))
-        yield number
-    raise StorageUnavailable(f"{what} was changed by others {_MOST_ATTEMPTS} times meanwhile; try again later")
-
-
-@contextmanager
-def begun(
-    what: str, *, remedy: str = "do it again to finish it", undone: tuple[type[StorageError], ...] = ()
-) -> Iterator[None]:
-    """What fails in here may have happened in part, since it takes several writes: it says so.
-
-    ``undone``: errors before which the block has put back what it changed.
-    """
-    try:
-        yield
-    except StorageError as error:
-        if isinstance(error, (OutcomeUnknown, *undone)):
-            raise
-        raise OutcomeUnknown(f"{what} may be half done; {remedy}: {error}") from error
 
 
 def to_bytes(value: Mapping[str, Any]) -> bytes:

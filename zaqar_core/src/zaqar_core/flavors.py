@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from zaqar_core import validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
 from zaqar_core.contract import Record
-from zaqar_core.documents import FLAVORS, Documents, Fields, attempts, begun, readable, to_bytes
-from zaqar_core.errors import FlavorDoesNotExist, IncompatibleStorage
+from zaqar_core.documents import FLAVORS, Documents, Fields, readable, to_bytes
+from zaqar_core.errors import FlavorDoesNotExist, IncompatibleStorage, OutcomeUnknown
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Flavor, Page
 from zaqar_core.observers import observed
 from zaqar_core.pools import Pools
+from zaqar_core.steps import attempts, begun
 
 
 class Flavors:
@@ -31,14 +33,17 @@ class Flavors:
         there may be one that some of the pools have joined: ``update`` moves the rest.
         """
         name, members = validation.flavor_name(name), validation.pool_names(pools)
-        if self._documents.insert("", name, to_bytes({"deleting": False})) is None:
+        version = self._documents.insert("", name, to_bytes({"deleting": False}))
+        if version is None:
             return False
         remedy = "do it again; if the flavor is there then, flavors.update with these pools finishes it"
-        with begun(f"making flavor {name!r}", remedy=remedy, undone=(IncompatibleStorage,)):
+        with begun(f"making flavor {name!r}", remedy=remedy) as steps:
             try:
                 self._pools.move(name, members, leaving=False)  # those that others let in meanwhile stay
+            except OutcomeUnknown:  # the pools that it could not move back are in the flavor
+                raise
             except BaseException:
-                self.delete(name)
+                steps.undone = self._unmake(Record(name, b"", version, ""))
                 raise
         return True
 
@@ -61,8 +66,7 @@ class Flavors:
         """
         members = validation.pool_names(pools)
         name = self._existing(name).key
-        with begun(f"changing flavor {name!r}", undone=(IncompatibleStorage,)):
-            self._pools.move(name, members, leaving=True)
+        self._pools.move(name, members, leaving=True)
 
     @observed("flavors.delete")
     def delete(self, name: str) -> None:
@@ -79,13 +83,14 @@ class Flavors:
                 if version is None:
                     continue
                 record = record._replace(version=version)
-            with begun(f"deleting flavor {name!r}", undone=(IncompatibleStorage,)):
+            with begun(f"deleting flavor {name!r}") as steps:
                 try:
-                    self._pools.leave(name)
+                    members = self._pools.members(name)
                 except IncompatibleStorage:
-                    if marked:
-                        self._documents.replace("", record, to_bytes({**fields.rest(), "deleting": False}))
+                    unmarked = to_bytes({**fields.rest(), "deleting": False})
+                    steps.undone = not marked or self._documents.replace("", record, unmarked) is not None
                     raise
+                self._pools.leave(name, members)
                 if self._documents.delete("", name, version=record.version):
                     return
 
@@ -106,6 +111,18 @@ class Flavors:
     @property
     def _documents(self) -> Documents:
         return self._context.documents(FLAVORS)
+
+    def _unmake(self, record: Record) -> bool:
+        """Delete a flavor whose pools cannot join it, and say whether it is gone; its mark keeps others from joining.
+
+        A damaged pool keeps it from nothing: that one says that it is in no flavor.
+        """
+        version = self._documents.replace("", record, to_bytes({"deleting": True}))
+        if version is None:
+            return False
+        with suppress(IncompatibleStorage):
+            self._pools.leave(record.key, self._pools.members(record.key))
+        return self._documents.delete("", record.key, version=version)
 
     def _existing(self, name: str) -> Record:
         record = self._documents.get("", validation.flavor_name(name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
@@ -12,7 +12,7 @@ from zaqar_core import validation
 from zaqar_core.catalogue import find_entry
 from zaqar_core.context import Context
 from zaqar_core.contract import Record
-from zaqar_core.documents import FLAVORS, POOLS, Documents, Fields, attempts, begun, readable, to_bytes
+from zaqar_core.documents import FLAVORS, POOLS, Documents, Fields, readable, to_bytes
 from zaqar_core.errors import (
     DoesNotExist,
     FlavorDoesNotExist,
@@ -30,6 +30,7 @@ from zaqar_core.models import Page, Pool
 from zaqar_core.observers import observed
 from zaqar_core.opening import open_driver
 from zaqar_core.registry import load_driver
+from zaqar_core.steps import attempts, begun
 from zaqar_core.uri import Uri
 
 
@@ -124,9 +125,15 @@ class Pools:
             state = state or self._inspected(given)
             first = replace(state.joins(flavor, state), deleting=True) if flavor else state
             version = pools.insert("", name, first.value())
-            with begun(f"making pool {name!r}", undone=(IncompatibleStorage,)):
-                if version and (not flavor or self._join(Record(name, b"", version, ""), None, state, flavor)):
-                    return True
+            if version is None:
+                continue
+            with begun(f"making pool {name!r}") as steps:
+                try:
+                    if not flavor or self._join(Record(name, b"", version, ""), state, flavor):
+                        return True
+                except BaseException:
+                    steps.undone = pools.delete("", name, version=version)
+                    raise
         raise AssertionError
 
     @observed("pools.get")
@@ -183,8 +190,7 @@ class Pools:
                 if pools.replace("", record, replace(changed.apart(), flavor=wanted).value()):
                     return
                 continue
-            version = pools.replace("", record, state.joins(wanted, changed).value())
-            if version and self._join(record._replace(version=version), state, changed, wanted):
+            if self._change_and_join(record, state, changed, wanted):
                 return
 
     @observed("pools.delete")
@@ -207,12 +213,12 @@ class Pools:
                 if version is None:
                     continue
                 record = record._replace(version=version)
-            with begun(f"deleting pool {name!r}", undone=(IncompatibleStorage,)):
+            with begun(f"deleting pool {name!r}") as steps:
                 try:
                     reason = self._use(name, state)
                 except IncompatibleStorage:
-                    if marked:
-                        pools.replace("", record, replace(state, deleting=False).value())
+                    unmarked = replace(state, deleting=False).value()
+                    steps.undone = not marked or pools.replace("", record, unmarked) is not None
                     raise
                 if not reason and pools.delete("", name, version=record.version):
                     return
@@ -236,9 +242,13 @@ class Pools:
         name = validation.flavor_name(flavor)
         return [_pool(record, state) for record, state in self._states() if state.flavor == name]
 
-    def leave(self, flavor: str) -> None:
-        """Take every pool out of a flavor that is going away, which its mark keeps others from joining."""
-        for record, state in [each for each in self._states() if flavor in (each[1].flavor, each[1].joining)]:
+    def members(self, flavor: str) -> builtins.list[tuple[Record, _State]]:
+        """The pools that are in a flavor or joining it. Raises ``IncompatibleStorage`` if any pool cannot be read."""
+        return [each for each in self._states() if flavor in (each[1].flavor, each[1].joining)]
+
+    def leave(self, flavor: str, members: Iterable[tuple[Record, _State]]) -> None:
+        """Take these pools out of a flavor that is going away, which its mark keeps others from joining."""
+        for record, state in members:
             if self._leaves(flavor, record, state):
                 continue
             for _ in attempts(f"pool {record.key!r}"):
@@ -266,8 +276,8 @@ class Pools:
             back = [self._moves_back(name, states[name][1].flavor) for name in [*reversed(into), *reversed(out)]]
             if isinstance(error, ZaqarError) and not all(back):
                 raise OutcomeUnknown(
-                    f"flavor {flavor!r} cannot have these pools, and not all were moved back; see pools.list(), and "
-                    f"set their flavors with pools.update: {error}"
+                    f"moving pools into flavor {flavor!r} failed with {type(error).__name__}, and not all were moved "
+                    "back; flavors.update with these pools finishes it, or see pools.list() and pools.update"
                 ) from error
             raise
 
@@ -310,21 +320,26 @@ class Pools:
         state = _State.read(record)
         return not (state.deleting and state.joining and self._strike(record, state))
 
-    def _join(self, record: Record, before: _State | None, after: _State, flavor: str) -> bool:
+    def _change_and_join(self, record: Record, before: _State, after: _State, flavor: str) -> bool:
+        """Let a pool become ``after`` in the flavor; False if others kept it from that."""
+        version = self._documents.replace("", record, before.joins(flavor, after).value())
+        if version is None:
+            return False
+        announced = record._replace(version=version)
+        try:
+            return self._join(announced, after, flavor)
+        except BaseException:
+            with suppress(StorageError):  # what stays is the announcement, which changes nothing and others strike
+                self._replace(announced, before.apart())
+            raise
+
+    def _join(self, record: Record, after: _State, flavor: str) -> bool:
         """Let a pool that says it is joining become ``after`` in the flavor; False if others kept it from that.
 
-        Where the rules forbid it, the pool is as ``before`` (None: not there) when the error is raised.
+        Where this raises, the caller takes back what the pool says.
         """
-        pools = self._documents
-        try:
-            self._check_flavor({record.key}, flavor, after.capabilities)
-        except BaseException:
-            if before is None:
-                pools.delete("", record.key, version=record.version)
-            else:
-                pools.replace("", record, before.apart().value())
-            raise
-        return pools.replace("", record, replace(after.apart(), flavor=flavor).value()) is not None
+        self._check_flavor({record.key}, flavor, after.capabilities)
+        return self._replace(record, replace(after.apart(), flavor=flavor))
 
     def _check_flavor(self, names: Collection[str], flavor: str, capabilities: builtins.list[str]) -> None:
         """Keep out of the flavor whoever is joining it with other capabilities; raise if a pool in it has others.

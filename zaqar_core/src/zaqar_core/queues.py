@@ -8,12 +8,12 @@ from typing import Any
 from zaqar_core import validation
 from zaqar_core.context import Context
 from zaqar_core.contract import MessageController, QueueKey
-from zaqar_core.documents import begun
 from zaqar_core.errors import QueueDoesNotExist, Unsupported
 from zaqar_core.limits import DEFAULT_PAGE
 from zaqar_core.models import Page, QueueEntry, QueueStats
 from zaqar_core.observers import observed
 from zaqar_core.records import QueueRecords
+from zaqar_core.steps import begun
 from zaqar_core.subscriptions import Subscriptions
 
 

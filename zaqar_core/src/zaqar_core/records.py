@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from zaqar_core.contract import QueueKey, Record, RecordStore
-from zaqar_core.documents import QUEUES, Documents, Fields, attempts, readable
+from zaqar_core.documents import QUEUES, Documents, Fields, readable
 from zaqar_core.models import Page, QueueEntry
 from zaqar_core.settings import settings
+from zaqar_core.steps import attempts
 
 
 class QueueRecords:

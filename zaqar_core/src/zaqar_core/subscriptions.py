@@ -10,12 +10,13 @@ from zaqar_core import validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
 from zaqar_core.contract import QueueKey, Record, RecordStore
-from zaqar_core.documents import DIGEST, SUBSCRIPTIONS, Documents, Fields, attempts, digest, readable, to_bytes
+from zaqar_core.documents import DIGEST, SUBSCRIPTIONS, Documents, Fields, digest, readable, to_bytes
 from zaqar_core.encoding import shown
 from zaqar_core.errors import SubscriptionDoesNotExist, Unsupported
 from zaqar_core.limits import DEFAULT_PAGE, MAX_NAMES_PER_PAGE
 from zaqar_core.models import Page, Subscription
 from zaqar_core.observers import observed
+from zaqar_core.steps import attempts
 
 
 class Subscriptions:

@@ -42,7 +42,7 @@ class Lock:
     ) -> None:
         holder = self._latest[0].last_heir()
         if holder.frame is sys._getframe(1):
-            holder.give_back()
+            holder.end()
 
 
 def _is_below(frame: FrameType | None, other: FrameType | None) -> bool:

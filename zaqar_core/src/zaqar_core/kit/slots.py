@@ -152,6 +152,10 @@ class Slot:
         """Let the next caller have it. Call it once, in the frame that took it, or it raises ``RuntimeError``."""
         if self.frame is not sys._getframe(1):
             raise RuntimeError("a slot was given back by another frame than the one that took it: it was lost before")
+        self.end()
+
+    def end(self) -> None:
+        """Let the next caller have it, in whatever frame this is called: for locks that are built on slots."""
         self._returned = True
         self.frame = None  # or this slot and its frame would hold each other, until the garbage collector comes
         if self._slots._waiting:

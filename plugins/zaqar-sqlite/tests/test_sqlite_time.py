@@ -17,8 +17,10 @@ from zaqar_sqlite import sweep
 from zaqar_sqlite.claims import SqliteClaims
 from zaqar_sqlite.clock import set_ahead
 from zaqar_sqlite.driver import SqliteDriver
+from zaqar_sqlite.errors import Busy
 from zaqar_sqlite.messages import SqliteMessages
 from zaqar_sqlite.records import SqliteRecords
+from zaqar_sqlite.transactions import QueueTransaction
 
 Open = Callable[..., SqliteDriver]
 Ensure = Callable[[Path], None]
@@ -230,6 +232,26 @@ def test_a_delay_that_one_of_the_messages_would_not_outlive_is_refused_and_nothi
     claims.release(QUEUE, str(claim.id), delay=69.999)
     set_clock(NOON + 99.999)
     assert ids(driver) == posted[1:]
+
+
+def test_a_release_that_is_tried_again_is_judged_by_its_last_try(
+    open_driver: Open, set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = open_driver()
+    claims = SqliteClaims(driver._database)
+    post(driver, ttl=1000)
+    claim_id = str(claims.create(QUEUE, ttl=100, grace=0.0, limit=1).id)
+    write_back = QueueTransaction.write_back
+
+    def fail_once(transaction: QueueTransaction) -> None:
+        monkeypatch.setattr(QueueTransaction, "write_back", write_back)
+        set_clock(NOON)
+        raise Busy("the database is locked")
+
+    monkeypatch.setattr(QueueTransaction, "write_back", fail_once)
+    set_clock(NOON + 50)
+    claims.release(QUEUE, claim_id, delay=960)
+    assert SqliteMessages(driver._database).stats(QUEUE).delayed == 1
 
 
 def test_a_claims_grace_makes_room_for_a_longer_delay(open_driver: Open, set_clock: SetClock) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from zaqar_core import kit
 from zaqar_core.contract import EncodedMessage, QueueKey, Space, StoredPage
-from zaqar_core.errors import StorageUnavailable
+from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
 from zaqar_sqlite import messages as messages_module
 from zaqar_sqlite.claims import SqliteClaims
 from zaqar_sqlite.clock import Clock
+from zaqar_sqlite.connections import Database
 from zaqar_sqlite.driver import SqliteDriver
 from zaqar_sqlite.messages import SqliteMessages
 from zaqar_sqlite.records import SqliteRecords
@@ -219,6 +224,30 @@ def test_records_are_deleted_a_thousand_in_a_transaction(open_driver: Open) -> N
     assert [record.key for record in records.scan(SPACE, limit=9)] == ["r"]
     assert records.delete_all(SPACE) == 1
     assert records.delete_all(SPACE) == 0
+
+
+def test_deleting_all_records_says_that_some_are_deleted_when_a_later_step_fails(
+    path: Path, open_driver: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = open_driver(synchronous="OFF", timeout=0.2)
+    records = SqliteRecords(driver._database)
+    for number in range(1500):
+        records.insert(SPACE, f"{number:04}", b"{}", nonce="n")
+    write = Database.write
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+
+        def lock_afterwards(*arguments: Any) -> Any:
+            answer = write(*arguments)
+            other.execute("BEGIN IMMEDIATE")
+            return answer
+
+        monkeypatch.setattr(Database, "write", lock_afterwards)
+        with pytest.raises(OutcomeUnknown, match=r"1000 records were deleted, but .*locked.*; repeat the call"):
+            records.delete_all(SPACE)
+        with pytest.raises(StorageUnavailable) as caught:
+            records.delete_all(SPACE)
+        assert type(caught.value) is not OutcomeUnknown
+    assert records.count(SPACE) == 500
 
 
 def test_what_takes_many_transactions_stops_at_the_deadline_and_another_call_goes_on(

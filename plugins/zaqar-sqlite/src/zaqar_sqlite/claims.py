@@ -118,10 +118,11 @@ class SqliteClaims(ClaimController):
     def release(
         self, queue: QueueKey, claim_id: str, *, message_ids: Sequence[str] | None = None, delay: float = 0.0
     ) -> None:
-        def work(transaction: QueueTransaction) -> None:
+        def work(transaction: QueueTransaction) -> int | None:
+            """What the message that ends first has left, if that is too short: then nothing is released."""
             claim = transaction.find_claim(claim_id)
             if claim is None:
-                return
+                return None
             values: dict[str, int | str | None] = {
                 "queue": transaction.queue,
                 "ends_at": claim.ends_at,
@@ -135,9 +136,9 @@ class SqliteClaims(ClaimController):
             if delay > 0:
                 members = connection.execute(f"{_SELECT_LIVES}{only}{_BY_POSITION}", values).fetchall()
                 until = transaction.now + to_ms(delay)
-                too_short.extend(expires_at - transaction.now for _, expires_at in members if expires_at <= until)
-                if too_short:
-                    return
+                ends = min((expires_at for _, expires_at in members), default=until + 1)
+                if ends <= until:
+                    return ends - transaction.now
                 seqs = json_list(seq for seq, _ in members)
                 connection.execute(_POSTPONE, (transaction.position_at(until), until, seqs))
                 released, state = len(members), DELAYED
@@ -147,13 +148,13 @@ class SqliteClaims(ClaimController):
             transaction.counts[state] += released
             transaction.drop_empty_claims([claim.seq])
             transaction.changed = transaction.timed = True
+            return None
 
-        too_short: list[int] = []
-        write(self._database, queue, work)
-        if too_short:
+        too_short = write(self._database, queue, work)
+        if too_short is not None:
             raise InvalidDuration(
                 f"a delay of {delay:g} s is not shorter than what one of the messages has left to live, "
-                f"{min(too_short) / 1000:g} s; nothing was released: release with a shorter delay, or claim with a "
+                f"{too_short / 1000:g} s; nothing was released: release with a shorter delay, or claim with a "
                 "longer grace"
             )
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from zaqar_core.contract import MAX_SETTLED_PER_CALL, Record, RecordStore, Space, new_id
+from zaqar_core.errors import OutcomeUnknown, StorageError
 from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
 from zaqar_sqlite.settle import UNSETTLED, Unsettled
@@ -95,9 +96,14 @@ class SqliteRecords(RecordStore):
 
         deadline = self._database.deadline()
         deleted = step = self._write(work, deadline)
-        while step == _STEP:
-            step = self._write(work, deadline)
-            deleted += step
+        try:
+            while step == _STEP:
+                step = self._write(work, deadline)
+                deleted += step
+        except StorageError as error:
+            raise OutcomeUnknown(
+                f"{deleted} records were deleted, but the next step failed: {error}; repeat the call"
+            ) from error
         return deleted
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:

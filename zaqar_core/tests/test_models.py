@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import json
 import pickle
+import secrets
 from typing import Any
 
 import pytest
@@ -78,6 +80,25 @@ def test_headers_by_default_are_empty_and_no_two_messages_share_them() -> None:
     one, other = NewMessage(1), NewMessage(1)
     assert one.headers == {} == Message("m", 1, 1.0, 0.0, "me").headers
     assert one.headers is not other.headers
+
+
+@pytest.mark.parametrize("headers", [{}, {"a": "b"}], ids=["no headers", "headers"])
+def test_what_a_storage_returns_can_be_pickled_copied_and_made_a_dict(headers: dict[str, str]) -> None:
+    with zaqar_core.connect(f"memory://{secrets.token_hex(8)}") as storage:
+        queue = storage.queue("q")
+        for _ in range(2):
+            queue.post({"n": 1}, headers=headers)
+        page = queue.list()
+        claim = storage.claims.create("q", limit=1)
+        [claimed] = queue.claim(limit=1)
+    for model in (page, page.items[0], claim, claimed):
+        for again in (copy.copy(model), copy.deepcopy(model)):
+            assert again == model
+        pickle.loads(pickle.dumps(model))
+    for plain in (page, page.items[0], claim):
+        assert pickle.loads(pickle.dumps(plain)) == plain
+        assert json.dumps(dataclasses.asdict(plain))
+    assert (claimed.headers, type(claimed.headers)) == (headers, dict)
 
 
 def test_a_new_message_says_nothing_that_was_not_asked_for() -> None:

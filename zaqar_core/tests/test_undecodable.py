@@ -20,7 +20,8 @@ import pytest
 
 import zaqar_core
 from zaqar_core import ClaimedMessage, Message, Queue, Storage
-from zaqar_core.contract import EncodedMessage, QueueKey
+from zaqar_core.context import Context
+from zaqar_core.contract import EncodedMessage, QueueKey, StoredMessage
 from zaqar_core.errors import CodecError
 
 ZIPPED = b"\0zip\0" + zlib.compress(b"1")
@@ -176,6 +177,41 @@ def test_what_may_be_posted_is_read(storage: Storage, depth: int) -> None:
         body = [body, "[" * 200]
     put(storage, json.dumps(body).encode())
     assert storage.messages.first("q").body == body
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"body": "2"}, "the driver returned a body of type str instead of bytes"),
+        ({"body": None}, "the driver returned a body of type NoneType"),
+        ({"body": bytearray(b"2")}, "the driver returned a body of type bytearray"),
+        ({"headers": {"n": 1}}, "the driver returned headers that are not a mapping of strings to strings"),
+        ({"headers": {1: "n"}}, "the driver returned headers that"),
+        ({"headers": None}, "the driver returned headers that"),
+        ({"headers": ["n"]}, "the driver returned headers that"),
+    ],
+)
+def test_what_a_broken_driver_returns_costs_no_message(
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Callable[[Storage, list[str]], Sequence[Message]],
+    wrong: dict[str, Any],
+    reason: str,
+) -> None:
+    ids = put(storage, b"1", b"2", b"3")
+    whole = Context.message
+
+    def broken(self: Context, stored: StoredMessage) -> Message:
+        return whole(self, stored._replace(**wrong) if stored.id == ids[1] else stored)
+
+    monkeypatch.setattr(Context, "message", broken)
+    first, middle, last = _consumed(storage.queue("q")) if read is READS["handle.consume"] else read(storage, ids)
+    assert [message.id for message in (first, middle, last)] == ids
+    assert (first.body, last.body) == (1, 3)
+    assert (middle.raw, middle.headers) == ((b"", {"n": "1"}) if "body" in wrong else (b"2", {}))
+    with pytest.raises(CodecError, match=reason):
+        _ = middle.body
 
 
 # --- everything else works on it as on any other ---------------------------------------------------

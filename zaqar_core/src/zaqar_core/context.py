@@ -96,9 +96,7 @@ class Context:
 
     def message(self, stored: StoredMessage) -> Message:
         """The application's view of a stored message: one whose body cannot be decoded is a message too."""
-        body, raw = self.codecs.read(stored.body), None
-        if isinstance(body, Undecodable):
-            raw = stored.body
+        body, headers, raw = self._contents(stored)
         return Message(
             id=stored.id,
             body=body,
@@ -107,6 +105,31 @@ class Context:
             client_id=stored.client_id,
             claim_id=stored.claim_id,
             claim_count=stored.claim_count,
-            headers=stored.headers,
+            headers=headers,
             raw=raw,
         )
+
+    def _contents(self, stored: StoredMessage) -> tuple[Any, dict[str, str], bytes | None]:
+        """The body, the headers and the raw bytes; nothing that a broken driver returns here is an error."""
+        data: object = stored.body
+        given: object = stored.headers
+        headers = _headers(given)
+        if not isinstance(data, bytes):
+            return _broken(f"a body of type {type(data).__name__} instead of bytes"), headers or {}, b""
+        if headers is None:
+            return _broken("headers that are not a mapping of strings to strings"), {}, data
+        body = self.codecs.read(data)
+        return body, headers, data if isinstance(body, Undecodable) else None
+
+
+def _broken(returned: str) -> Undecodable:
+    return Undecodable(f"the driver returned {returned}; report it to the driver's authors")
+
+
+def _headers(given: object) -> dict[str, str] | None:
+    """A dict of the application's own, since drivers share one for all messages without headers; None if broken."""
+    if not isinstance(given, Mapping):
+        return None
+    headers = dict(given)
+    whole = all(isinstance(name, str) and isinstance(text, str) for name, text in headers.items())
+    return headers if whole else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -38,6 +39,8 @@ from zaqar_swift.store import LONGEST_PAGE
 
 _MARKER: Final = re.compile(r"([0-9a-f]{14})-([A-Za-z0-9_-]{32})?")
 _LOOKED_BACK: Final = 64
+_SETTLES_WITHIN: Final = 10_000_000
+"""Microseconds in which a listing shows what was posted, clients' clocks differing a little."""
 
 
 class SwiftMessages(MessageController):
@@ -106,22 +109,26 @@ class SwiftMessages(MessageController):
         deadline = self._store.deadline()
         place = self._queues.place(queue)
         view, scan = self._from(place, after, limit, deadline)
-        hidden = None if exclude_client is None else client_digest(exclude_client)
+        own = None if exclude_client is None else client_digest(exclude_client)
+        halfway = (time.monotonic() + deadline) / 2
         shown: list[Item] = []
+        passed = after
         more = False
         for item in scan:
-            if view.delayed(item) and not include_delayed:
+            if own is not None and head_of(item).client == own:
+                if item.position.at > view.now - _SETTLES_WITHIN:
+                    continue  # posts of others may yet be listed before it
+            elif (view.delayed(item) and not include_delayed) or (view.holder(item.id) and not include_claimed):
                 continue
-            if not include_claimed and view.holder(item.id):
-                continue
-            if hidden is not None and head_of(item).client == hidden:
-                continue
-            if len(shown) == limit:
+            elif len(shown) == limit:
                 more = True
                 break
-            shown.append(item)
+            else:
+                shown.append(item)
+            passed = item.position
+            scan.stop_at = halfway  # rather than lose the place at the deadline
         messages = self._queues.messages(place, view, shown, deadline)
-        return StoredPage(messages, _marker(shown[-1].position if shown else after), more)
+        return StoredPage(messages, _marker(passed), more or not scan.whole)
 
     @reading
     def first(self, queue: QueueKey, *, newest: bool) -> StoredMessage | None:
@@ -230,10 +237,11 @@ class SwiftMessages(MessageController):
         self._store.all_done([partial(self._store.delete, place.container, name, deadline) for name in names], deadline)
 
     def _from(self, place: Place, after: Position, limit: int, deadline: float) -> tuple[View, Scan]:
+        page = 2 * limit + _LOOKED_BACK
         if after == START:
-            return self._queues.view_and_scan(place, deadline, expected=limit)
+            return self._queues.view_and_scan(place, deadline, expected=limit, page=page)
         view = self._queues.view(place, deadline)
-        return view, Scan(self._queues, place, view, deadline, after=after, page=min(LONGEST_PAGE, 2 * limit + 64))
+        return view, Scan(self._queues, place, view, deadline, after=after, page=page)
 
     def _last(self, place: Place, view: View, deadline: float) -> Item | None:
         """The last by position that is available."""

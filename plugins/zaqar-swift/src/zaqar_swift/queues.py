@@ -9,6 +9,7 @@ be atomic with another, and none undoes somebody else's.
 from __future__ import annotations
 
 import heapq
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -213,19 +214,22 @@ class Queues:
             if len(page) < LONGEST_PAGE:
                 return self.view_of_rows(place, rows, self.clock.now(), deadline)
 
-    def view_and_scan(self, place: Place, deadline: float, *, expected: int) -> tuple[View, Scan]:
-        """What the claims say, and the messages from the first on. One request, where ``expected`` messages do."""
+    def view_and_scan(self, place: Place, deadline: float, *, expected: int, page: int = 0) -> tuple[View, Scan]:
+        """What the claims say, and the messages from the first on. One request, where ``expected`` messages do.
+
+        ``page``: see ``Scan``.
+        """
         rows: list[Row] = []
         limit, whole = min(LONGEST_PAGE, _FIRST_PAGE + 2 * expected), False
         messages = place.prefix + MESSAGES
         while not whole and (not rows or rows[-1].name < messages):
             marker = rows[-1].name if rows else ""
-            page = self.store.page(place.container, place.prefix, deadline, marker=marker, limit=limit)
-            rows += page
-            limit, whole = LONGEST_PAGE, len(page) < limit
+            found = self.store.page(place.container, place.prefix, deadline, marker=marker, limit=limit)
+            rows += found
+            limit, whole = LONGEST_PAGE, len(found) < limit
         claims = [row for row in rows if row.name < messages]
         view = self.view_of_rows(place, claims, self.clock.now(), deadline)
-        scan = Scan(self, place, view, deadline, begun=rows[len(claims) :], whole=whole)
+        scan = Scan(self, place, view, deadline, begun=rows[len(claims) :], whole=whole, page=page)
         return view, scan
 
     def find(self, place: Place, view: View, message_ids: Iterable[str], deadline: float) -> dict[str, Item]:
@@ -379,18 +383,25 @@ class Scan:
         whole: bool = False,
         page: int = 0,
     ) -> None:
+        """``page``: how many are listed first; then twice as many each time, so that none takes longer than all before.
+
+        0: as many as Swift lists.
+        """
         self.expired: list[str] = []
         """Of the messages passed, those to delete: their life has been over for a while."""
         self.seen_to = ""
         """The last id that was passed where it was posted; "~": all were."""
         self.seen: set[str] = set()
+        self.whole = whole
+        """Whether all messages have been listed."""
+        self.stop_at = float("inf")
+        """The moment from which no further page is listed: the scan ends early."""
         self._queues = queues
         self._place = place
         self._view = view
         self._deadline = deadline
         self._after = after
         self._begun = begun
-        self._whole = whole
         self._page = page or LONGEST_PAGE
 
     def __iter__(self) -> Iterator[Item]:
@@ -406,6 +417,8 @@ class Scan:
                     heapq.heappush(moved, (item.position, item))
             elif item.position > self._after:
                 yield item
+        if not self.whole:
+            return  # what is not listed may come before those that were moved
         self.seen_to = "~"
         while moved:
             yield heapq.heappop(moved)[1]
@@ -429,14 +442,14 @@ class Scan:
         prefix = self._place.prefix + MESSAGES
         yield from self._begun
         marker = self._begun[-1].name if self._begun else prefix + lowest_id(self._after)
-        while not self._whole:
+        while not self.whole and time.monotonic() < self.stop_at:
             page = self._queues.store.page(
                 self._place.container, prefix, self._deadline, marker=marker, limit=self._page
             )
             yield from page
-            self._whole = len(page) < self._page
+            self.whole = len(page) < self._page
             marker = page[-1].name if page else marker
-            self._page = LONGEST_PAGE
+            self._page = min(LONGEST_PAGE, 2 * self._page)
 
     def _moved_before(self) -> list[Item]:
         """Those that were posted before the position where the scan begins, and moved behind it."""

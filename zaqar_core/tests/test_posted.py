@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -12,8 +15,10 @@ import pytest
 import zaqar_core
 from zaqar_conformance.reference.records import ReferenceRecords
 from zaqar_core import NewMessage, Storage
-from zaqar_core.contract import Record, Space
-from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
+from zaqar_core.contract import QueueKey, Record, Space
+from zaqar_core.errors import OutcomeUnknown, StorageClosed, StorageFull, StorageUnavailable
+from zaqar_core.kit import remaining
+from zaqar_core.posted import PostedQueues
 
 
 class Clock:
@@ -132,8 +137,11 @@ def test_an_operation_looks_at_some_and_the_next_at_the_rest(storage: Storage, o
     deleted_under(storage, other, *(f"q{n}" for n in range(150)))
     clock.now += 5
     storage.is_alive()
-    assert other.queues.count() == 100
+    assert other.queues.count() == 4
     storage.is_alive()
+    assert other.queues.count() == 8
+    for _ in range(36):
+        storage.is_alive()
     assert other.queues.count() == 150
 
 
@@ -268,9 +276,11 @@ def test_what_fails_costs_no_operation_and_is_tried_again(
         for _ in range(3):
             assert storage.messages.stats("q").total == 1
     assert len(reads.take()) == 1
-    assert [record.getMessage() for record in caplog.records] == [
-        "whether queues that were posted to are still registered is not known: the control plane is down"
-    ]
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "cannot tell whether a queue that this process posted to is still registered: StorageUnavailable: the control "
+        "plane is down"
+    )
     reads.fail = None
     clock.now += 5
     storage.messages.stats("q")
@@ -280,7 +290,7 @@ def test_what_fails_costs_no_operation_and_is_tried_again(
 def test_close_closes_whatever_looking_again_raises(
     uri: str, other: Storage, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for error in (StorageUnavailable("the control plane is down"), KeyboardInterrupt()):
+    for error in (StorageUnavailable("the control plane is down"), ValueError("an error"), KeyboardInterrupt()):
         storage = zaqar_core.connect(uri, metadata_ttl=5)
         closed: list[int] = []
         deleted_under(storage, other)
@@ -297,8 +307,50 @@ def test_close_closes_whatever_looking_again_raises(
             else:
                 storage.close()
         assert closed == [1]
+        with pytest.raises(StorageClosed):
+            storage.is_alive()
         other.messages.purge("q")
     assert "the control plane is down" in caplog.text
+
+
+def test_close_has_one_deadline_of_which_looking_again_gets_a_share(
+    uri: str, other: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = zaqar_core.connect(uri, metadata_ttl=5, timeout=8)
+    deleted_under(storage, other)
+    left: dict[str, float] = {}
+    records = storage.driver.records
+    assert records is not None
+    get, close = records.get, storage.driver.close
+
+    def seen_get(space: Space, key: str) -> Record | None:
+        left["get"] = remaining(60)
+        return get(space, key)
+
+    def seen_close() -> None:
+        left["close"] = remaining(60)
+        close()
+
+    monkeypatch.setattr(records, "get", seen_get)
+    monkeypatch.setattr(storage.driver, "close", seen_close)
+    storage.close()
+    assert 0 < left["get"] <= 2 < left["close"] <= 8
+
+
+def test_close_does_not_wait_for_a_dead_server_once_for_each_queue(
+    uri: str, other: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = zaqar_core.connect(uri, metadata_ttl=5, timeout=2)
+    deleted_under(storage, other, *(f"q{n}" for n in range(10)))
+
+    def silent(*_: object) -> None:
+        time.sleep(remaining(60))
+        raise StorageUnavailable("no answer")
+
+    monkeypatch.setattr(storage.driver.records, "get", silent)
+    began = time.monotonic()
+    storage.close()
+    assert time.monotonic() - began < 1.5
 
 
 def test_damaged_metadata_mean_that_it_is_registered(storage: Storage, other: Storage, clock: Clock) -> None:
@@ -311,3 +363,121 @@ def test_damaged_metadata_mean_that_it_is_registered(storage: Storage, other: St
     storage.is_alive()
     storage.close()
     assert records.get(Space("queues", ""), "q").value == b"damaged"  # type: ignore[union-attr]  # it is there
+
+
+def test_another_thread_may_settle_the_last_post_at_any_bytecode(storage: Storage, clock: Clock) -> None:
+    posted = storage._context.posted
+    assert posted is not None
+    codes = {PostedQueues.look_again.__code__, PostedQueues._due.__code__}
+    at = total = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal total
+        if frame.f_code not in codes:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            total += 1
+            if total == at:
+                posted._posts.clear()  # as another thread does
+        return trace
+
+    while total >= at:
+        at, total = at + 1, 0
+        storage.queue("q").post(1)
+        clock.now += 5
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            assert storage.messages.stats("q").total == at
+        finally:
+            sys.settrace(before)
+        posted._latest.clear()
+    assert at > 20
+
+
+@pytest.mark.parametrize("error", [StorageFull("full"), IndexError("an error in the driver"), ValueError("another")])
+def test_a_queue_that_always_fails_delays_no_other_and_harms_no_operation(
+    storage: Storage,
+    other: Storage,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    others = [f"q{n}" for n in range(10)]
+    deleted_under(storage, other, "fails", *others)
+    refuse(monkeypatch, storage, "fails", error)
+    for _ in range(4):
+        clock.now += 5
+        assert storage.messages.stats("fails").total == 1
+        storage.is_alive()
+    assert names(other) == sorted(others)
+    assert str(error) in caplog.text
+
+
+def test_close_tries_every_queue_once(
+    storage: Storage, other: Storage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted_under(storage, other, "a", "fails", "z")
+    tried = refuse(monkeypatch, storage, "fails", StorageFull("full"))
+    storage.close()
+    assert names(other) == ["a", "z"]
+    assert tried == ["fails"]
+
+
+def test_failures_do_not_pile_up(
+    storage: Storage, other: Storage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted_under(storage, other)
+    refuse(monkeypatch, storage, "q", StorageFull("full"))
+    for _ in range(10):
+        storage.queue("another").post(1)
+        clock.now += 5
+        storage.is_alive()
+    assert storage._context.posted is not None
+    assert len(storage._context.posted._posts) <= 2
+
+
+def test_a_post_interrupted_before_its_end_is_noted_is_noted_all_the_same(
+    storage: Storage, other: Storage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        storage.queue("q").post("before")
+    clock.now += 5
+    storage.is_alive()  # settles what was noted
+    other.queues.delete("q")
+    posted = storage._context.posted
+    assert posted is not None
+    notes: list[object] = []
+    note = posted.note
+
+    def interrupted_after_the_post(queue: QueueKey) -> None:
+        notes.append(queue)
+        if len(notes) == 2:
+            raise KeyboardInterrupt
+        note(queue)
+
+    monkeypatch.setattr(posted, "note", interrupted_after_the_post)
+    with pytest.raises(KeyboardInterrupt):
+        storage.queue("q").post("after")
+    clock.now += 5
+    storage.is_alive()
+    assert names(other) == ["q"]
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, storage: Storage, queue: str, error: Exception) -> list[str]:
+    """Let the registration of one queue fail, and return how often it was tried."""
+    records = storage.driver.records
+    assert records is not None
+    insert = records.insert
+    tried: list[str] = []
+
+    def refused(space: Space, key: str, *given: Any, **options: Any) -> Any:
+        if key == queue:
+            tried.append(key)
+            raise error
+        return insert(space, key, *given, **options)
+
+    monkeypatch.setattr(records, "insert", refused)
+    return tried

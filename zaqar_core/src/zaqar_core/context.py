@@ -83,11 +83,13 @@ class Context:
         self, driver: MessageController, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str
     ) -> list[str]:
         """Store messages in a queue that was registered by what ``metadata_of`` said, and remember to look again."""
+        if self.posted is None:
+            return driver.post(queue, messages, client_id=client_id)
+        self.posted.note(queue)  # or an exception of a signal handler could come between the post and its note
         try:
             return driver.post(queue, messages, client_id=client_id)
         finally:
-            if self.posted is not None:
-                self.posted.note(queue)
+            self.posted.note(queue)
 
     def look_again(self) -> None:
         """Call at the beginning of each operation: register queues that another client has deleted meanwhile."""

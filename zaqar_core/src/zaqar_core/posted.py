@@ -10,19 +10,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 
 from zaqar_core.contract import MessageController, QueueKey
-from zaqar_core.errors import IncompatibleStorage, ZaqarError
-from zaqar_core.kit.deadline import time_limit
+from zaqar_core.errors import IncompatibleStorage, StorageUnavailable, ZaqarError
+from zaqar_core.hiding import said
+from zaqar_core.kit.deadline import remaining, time_limit
 from zaqar_core.metadata import MetadataCache
 from zaqar_core.records import QueueRecords
 
 _log = logging.getLogger(__name__)
 
-_MOST_PER_OPERATION = 100
+_MOST_PER_OPERATION = 4  # each is a call to the control plane, and may be a second one to the data plane
 _MOST_KNOWN = 10_000
-_SHARE = 4  # an operation gives looking again a fourth of its time at most
+_SHARE = 4  # looking again takes a fourth of an operation's time at most
 
 
 class PostedQueues:
@@ -44,43 +46,73 @@ class PostedQueues:
             self._metadata.forget(queue)
 
     def note(self, queue: QueueKey) -> None:
-        """Call after each post, also after one that failed: it may have stored messages."""
-        if self._metadata.ttl == 0:
-            return  # nothing was decided by what may be old
+        """Call before each post, which may be interrupted, and after it, also after one that failed."""
+        if self._metadata.ttl > 0:  # else nothing was decided by what may be old
+            self._add(queue, self._metadata.until(queue))
+
+    def look_again(self, timeout: float) -> None:
+        """Look at some of those queues whose time has come. What fails is logged and tried again later."""
+        if not self._posts:
+            return
+        now = time.monotonic()
+        if now < self._not_before or not (due := self._due(now)):
+            return
+        with time_limit(timeout / _SHARE):
+            self._look_at(due)
+
+    def look_at_all(self, timeout: float) -> None:
+        """Look at every queue once, within a share of ``timeout``; the last chance to do so."""
+        with time_limit(timeout / _SHARE):
+            self._look_at(list(self._posts))
+
+    def _add(self, queue: QueueKey, due: float) -> None:
         post = self._latest.get(queue)
         if post is None or post.is_looked_at:
-            post = _Post(queue, self._metadata.until(queue))
+            post = _Post(queue, due)
             self._posts.append(post)
             if len(self._latest) >= _MOST_KNOWN:
                 self._latest.clear()
             self._latest[queue] = post
 
-    def look_again(self, timeout: float) -> None:
-        """Look at those queues whose time has come. What fails is logged and tried again later."""
-        if self._posts and max(self._posts[0].due, self._not_before) <= time.monotonic():
-            with time_limit(timeout / _SHARE):
-                self._look_at(_MOST_PER_OPERATION, time.monotonic())
+    def _due(self, now: float) -> list[_Post]:
+        """The first few posts, up to one whose time has not come."""
+        due: list[_Post] = []
+        with suppress(IndexError):  # there are no more, or another thread has settled them
+            for place in range(_MOST_PER_OPERATION):
+                post = self._posts[place]
+                if post.due > now:
+                    break
+                due.append(post)
+        return due
 
-    def look_at_all(self, timeout: float) -> None:
-        """Look at every queue, within ``timeout``; the last chance to do so."""
-        with time_limit(timeout):
-            self._look_at(len(self._posts), float("inf"))
-
-    def _look_at(self, most: int, due: float) -> None:
-        try:
-            for _ in range(most):
-                post = self._posts[0]
-                if post.due > due:
-                    return
-                post.is_looked_at = True  # before reading: a post that ends from here on is another one
+    def _look_at(self, posts: Iterable[_Post]) -> None:
+        failures: list[Exception] = []
+        for post in posts:
+            post.is_looked_at = True  # before reading: a post that ends from here on is another one
+            try:
                 self._settle(post.queue)
-                with suppress(ValueError):  # another thread has settled it too
-                    self._posts.remove(post)
-        except IndexError:  # another thread has settled the last
-            return
-        except ZaqarError as error:
+            except Exception as error:  # of the driver; the operation under way may have to do with another queue
+                failures.append(error)
+                # At the end, so that a queue that always fails delays no other.
+                self._add(post.queue, time.monotonic() + self._metadata.ttl)
+            with suppress(ValueError):  # another thread has settled it too
+                self._posts.remove(post)
+            if failures and remaining(0) == 0:
+                break
+        if failures:
+            self._report(failures)
+
+    def _report(self, failures: list[Exception]) -> None:
+        if any(isinstance(error, StorageUnavailable) for error in failures):
             self._not_before = time.monotonic() + self._metadata.ttl
-            _log.warning("whether queues that were posted to are still registered is not known: %s", error)
+        error = failures[0]
+        _log.warning(
+            "cannot tell whether %s that this process posted to is still registered: %s: %s",
+            "a queue" if len(failures) == 1 else f"each of {len(failures)} queues",
+            type(error).__name__,
+            said(error),
+            exc_info=None if isinstance(error, ZaqarError) else error,
+        )
 
     def _settle(self, queue: QueueKey) -> None:
         try:

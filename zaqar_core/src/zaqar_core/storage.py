@@ -248,15 +248,17 @@ class Storage:
         """Let go of all connections. Every later call raises ``StorageClosed``; closing twice is closing once.
 
         Before that, queues that were posted to in the last ``metadata_ttl`` seconds and that another client has deleted
-        meanwhile are registered again, if they have messages.
+        meanwhile are registered again, if they have messages. That takes a fourth of ``timeout`` at most.
         """
         context = self._context
-        with ExitStack() as each:  # also when closing the other fails
+        with time_limit(context.timeout), ExitStack() as each:  # also when closing the other fails
             for driver in self._drivers:
                 each.callback(driver.close)
-            if context.posted is not None and not context.closed:
-                context.posted.look_at_all(context.timeout)
-            context.closed = True
+            try:
+                if context.posted is not None and not context.closed:
+                    context.posted.look_at_all(context.timeout)
+            finally:
+                context.closed = True
 
     @property
     def _drivers(self) -> tuple[Driver, ...]:

@@ -171,6 +171,40 @@ def test_a_newer_version_that_is_in_use_is_refused_and_no_connection_stays(path:
         assert newer.execute("PRAGMA user_version").fetchone() == (99,)
 
 
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [
+        (len(MIGRATIONS) + 1, "upgrade zaqar-sqlite"),
+        (1, "an older file took its place: connect again"),
+        (len(MIGRATIONS), None),
+    ],
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE state RENAME COLUMN seen TO looked_at",
+        "ALTER TABLE messages RENAME TO posted",
+        "CREATE TRIGGER no BEFORE INSERT ON messages BEGIN SELECT raise(ABORT, 'no'); END",
+    ],
+    ids=["column", "table", "constraint"],
+)
+def test_a_schema_that_another_version_changed_in_use_is_refused_by_its_version(
+    path: Path, open_driver: Open, change: str, version: int, remedy: str | None
+) -> None:
+    """Without this it would look damaged, and a backup would be restored over a file that is in order."""
+    driver = open_driver()
+    post(driver)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(change)
+        other.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(StorageError) as caught:
+        post(driver)
+    named = f"'queues.db' has schema version {version}, this zaqar-sqlite knows up to {len(MIGRATIONS)}; {remedy}"
+    assert (named in str(caught.value)) == (remedy is not None)
+    assert isinstance(caught.value, IncompatibleStorage) or remedy is None
+    assert isinstance(caught.value.__cause__, sqlite3.Error)
+
+
 def test_damage_met_in_use_is_told_and_chained(path: Path, open_driver: Open) -> None:
     driver = open_driver()
     post(driver)

@@ -21,9 +21,9 @@ from types import FrameType
 from typing import Final, TypeVar
 
 from zaqar_core import kit
-from zaqar_core.errors import StorageClosed, StorageUnavailable, ZaqarError
+from zaqar_core.errors import IncompatibleStorage, StorageClosed, StorageUnavailable, ZaqarError
 from zaqar_sqlite.clock import Clock
-from zaqar_sqlite.errors import Busy, translated
+from zaqar_sqlite.errors import Busy, translated, wrong_version
 from zaqar_sqlite.options import Options
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class Database:
         self.path = path
         self.timeout = timeout
         self.clock = Clock(path)
+        self.schema_version: int | None = None
+        """The one that this process uses, once ``schema.prepare`` has seen to it."""
         self._options = options
         self._closed = False
         self._stranded = False
@@ -159,13 +161,26 @@ class Database:
                 committing = True
                 connection.execute("COMMIT")
         except (sqlite3.Error, OverflowError) as error:
+            failure = translated(error, committing=committing)
+            if not committing and not isinstance(failure, Busy):
+                failure = self._wrong_version(number) or failure
             self._roll_back(number)
-            raise translated(error, committing=committing) from error
+            raise failure from error
         except ZaqarError:
             self._roll_back(number)
             raise
         self._keep(number)
         return result
+
+    def _wrong_version(self, number: int) -> IncompatibleStorage | None:
+        """What to raise if another version of this package has changed the schema since this process connected."""
+        connection = self._connections.get(number)
+        if connection is not None and self.schema_version is not None:
+            with contextlib.suppress(sqlite3.Error):
+                [found] = connection.execute("PRAGMA user_version").fetchone()
+                if found != self.schema_version:
+                    return wrong_version(self.path.name, found, self.schema_version)
+        return None
 
     def _roll_back(self, number: int) -> None:
         """Make the connection fit for the next call, if SQLite can."""

@@ -23,6 +23,15 @@ class Busy(StorageUnavailable):
     """Another connection holds the lock that was needed. Nothing happened; to be tried again."""
 
 
+def wrong_version(name: str, found: int, known: int) -> IncompatibleStorage:
+    """What to raise for a file whose schema has another version than the one that this process uses."""
+    remedy = "upgrade zaqar-sqlite" if found > known else "an older file took its place: connect again"
+    return IncompatibleStorage(
+        f"{name!r} has schema version {found}, this zaqar-sqlite knows up to {known}; {remedy}. "
+        "The file was left untouched"
+    )
+
+
 def translated(error: sqlite3.Error | OverflowError, *, committing: bool) -> StorageError:
     """What to raise ``from error``. ``committing``: the COMMIT itself failed, so that it may have happened.
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from zaqar_core.errors import IncompatibleStorage, StorageUnavailable
 from zaqar_sqlite.connections import Database
+from zaqar_sqlite.errors import wrong_version
 
 APPLICATION_ID: Final = 0x7A717172
 """Marks a file as ours, in its header (``PRAGMA application_id``)."""
@@ -57,6 +58,7 @@ def prepare(database: Database, deadline: float, migrations: Sequence[str] | Non
     name = database.path.name
     while database.read(lambda connection: _version(connection, name, len(scripts)), deadline) < len(scripts):
         database.write(lambda connection: _migrate_once(connection, name, scripts, deadline), deadline)
+    database.schema_version = len(scripts)
     if database.run(lambda connection: _journal_mode(connection, ""), deadline) != "wal":
         mode = database.run(lambda connection: _journal_mode(connection, " = WAL"), deadline)
         if mode != "wal":
@@ -103,10 +105,7 @@ def _version(connection: sqlite3.Connection, name: str, newest: int) -> int:
 
 def _refuse_newer(name: str, version: int, newest: int) -> None:
     if version > newest:
-        raise IncompatibleStorage(
-            f"{name!r} has schema version {version}, this zaqar-sqlite knows up to {newest}; "
-            "upgrade zaqar-sqlite. The file was left untouched"
-        )
+        raise wrong_version(name, version, newest)
 
 
 def _refusal(name: str, what: str) -> IncompatibleStorage:

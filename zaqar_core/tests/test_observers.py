@@ -7,9 +7,10 @@ import inspect
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, get_ident
+from threading import Barrier, Event, Thread, get_ident
 from typing import Any
 
 import pytest
@@ -671,6 +672,29 @@ def test_an_exception_at_any_bytecode_of_loading_lets_the_next_connect_load(monk
         assert observers._process.observers() == (one,), at
         at += 1
     assert at > 50
+
+
+def test_connect_does_not_outlast_its_timeout_while_another_thread_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observers._process, "installed", ())
+    monkeypatch.setattr(observers._process, "loaded", False)
+    over, begun = Event(), Event()
+
+    def slow() -> tuple[()]:
+        begun.set()
+        over.wait(60)
+        return ()
+
+    monkeypatch.setattr(observers, "_load_installed", slow)
+    loading = Thread(target=observers.load)
+    loading.start()
+    try:
+        assert begun.wait(60)
+        began = time.monotonic()
+        connect("memory://while-loading", connect_timeout=1).close()
+        assert time.monotonic() - began < 1
+    finally:
+        over.set()
+        loading.join()
 
 
 FORKED = """

@@ -197,6 +197,39 @@ def test_planes_that_do_not_fit_are_refused_and_closed(
     assert all(driver.closed for driver in opened)
 
 
+class Unclosable(NoRecords):
+    """Fails to close."""
+
+    def close(self) -> None:
+        self.closed += 1
+        raise StorageUnavailable("cannot be closed")
+
+
+class UnclosableWithoutMessages(Unclosable):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("uri", "control", "error"),
+    [
+        ("unclosable://x", "unknown://x", KeyError),
+        ("unclosable://x", "unclosable://y", Unsupported),
+        ("unclosablewithoutmessages://x", None, Unsupported),
+    ],
+)
+def test_what_closing_after_a_failure_raises_masks_nothing_and_leaves_no_other_open(
+    uri: str, control: str | None, error: type[Exception], opened: list[Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DRIVERS, "unclosable", Unclosable)
+    monkeypatch.setitem(DRIVERS, "unclosablewithoutmessages", UnclosableWithoutMessages)
+    with pytest.raises(error):
+        connect(uri, control=control)
+    assert opened
+    assert all(driver.closed for driver in opened)
+
+
 def test_client_ids_are_random_unless_given() -> None:
     ids = {connect("data://x").client_id for _ in range(5)} | {connect("data://x", client_id="me").client_id}
     assert len(ids) == 6

@@ -36,7 +36,7 @@ from zaqar_core import validation
 from zaqar_core.encoding import shown
 from zaqar_core.errors import InvalidInput, StorageUnavailable
 from zaqar_core.hiding import said
-from zaqar_core.kit.deadline import time_limit
+from zaqar_core.kit.deadline import remaining, time_limit
 from zaqar_core.kit.frames import is_on_stack
 from zaqar_core.kit.slots import Slots
 from zaqar_core.plugins import offered, owner
@@ -54,7 +54,7 @@ hookimpl = pluggy.HookimplMarker("zaqar_core")
 
 _log = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds between two reports of one observer
-_LONGEST_LOADING = 60.0  # seconds for which ``connect`` waits for another thread that loads them
+_LONGEST_LOADING = 60.0  # seconds that ``load`` has, if it is not called by ``connect``
 _CONTROL = frozenset({"queues", "pools", "flavors", "catalogue"})  # the controllers of the control plane
 
 P = ParamSpec("P")
@@ -123,11 +123,15 @@ def unregister(observer: object) -> None:
 
 
 def load() -> None:
-    """Load the observers that are installed; does nothing the second time."""
+    """Load the observers that are installed; does nothing the second time.
+
+    While another thread loads them, this one waits for half of the time that its call has left. Then it goes on, so
+    that it can still connect; observers see what is done once they are loaded.
+    """
     if _process.loaded:
         return
     try:
-        slot = _process.loading.take(time.monotonic() + _LONGEST_LOADING)
+        slot = _process.loading.take(time.monotonic() + remaining(_LONGEST_LOADING) / 2)
     except StorageUnavailable:  # an observer connects while it is loaded, or does not get loaded
         return
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from types import TracebackType
@@ -73,30 +73,28 @@ def connect(
     limits = validation.limits(limits)
     if control is not None and not isinstance(control, str):
         raise InvalidUri(f"control is a {type(control).__name__}; pass a URI, or None for the same backend")
-    observers.load()
-    chain = Codecs(codecs)
-    data_uri = Uri.parse(uri, options)
-    control_uri = data_uri if control is None or str.__eq__(control, uri) is True else Uri.parse(control)
-
     with time_limit(connect_timeout):
+        observers.load()
+        chain = Codecs(codecs)
+        data_uri = Uri.parse(uri, options)
+        control_uri = data_uri if control is None or str.__eq__(control, uri) is True else Uri.parse(control)
         data, control_driver = _open_both(data_uri, control_uri, options, connect_timeout, timeout)
-    try:
-        return Storage(
-            data,
-            control_driver,
-            schemes=(data_uri.scheme, control_uri.scheme),
-            project=project,
-            client_id=client_id,
-            limits=limits,
-            codecs=chain,
-            metadata_ttl=metadata_ttl,
-            connect_timeout=connect_timeout,
-            timeout=timeout,
-        )
-    except BaseException:
-        control_driver.close()
-        data.close()
-        raise
+        try:
+            return Storage(
+                data,
+                control_driver,
+                schemes=(data_uri.scheme, control_uri.scheme),
+                project=project,
+                client_id=client_id,
+                limits=limits,
+                codecs=chain,
+                metadata_ttl=metadata_ttl,
+                connect_timeout=connect_timeout,
+                timeout=timeout,
+            )
+        except BaseException:
+            _close_after_failure(control_driver, data)
+            raise
 
 
 def _open_both(
@@ -119,8 +117,15 @@ def _open_both(
     try:
         return data, data if control_uri == data_uri else open_driver(control_uri)
     except BaseException:
-        data.close()
+        _close_after_failure(data)
         raise
+
+
+def _close_after_failure(*drivers: Driver) -> None:
+    """Close each of them. What that raises says less than the failure, and is left out."""
+    for driver in drivers:
+        with suppress(Exception):
+            driver.close()
 
 
 class Storage:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from zaqar_core import connect
+from zaqar_core import Limits, connect
+from zaqar_core.dead_letters import DeadLetters
 from zaqar_core.errors import OutcomeUnknown, StorageUnavailable
 from zaqar_core.messages import Messages
+from zaqar_core.registry import load_driver
 
 Zaqar = Callable[..., Any]
 
@@ -189,6 +192,64 @@ def test_claim_and_acknowledge_all(zaqar: Zaqar) -> None:
     gone = zaqar("queue", "ack", "orders", claim)
     assert gone.code == 1
     assert "no live claim" in gone.err
+
+
+def test_defaults_follow_limits_that_are_narrower(zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = Limits(
+        max_messages_per_page=3,
+        max_messages_per_claim=3,
+        max_messages_per_pop=3,
+        max_messages_per_post=3,
+        max_queues_per_page=3,
+        max_ids_per_call=3,
+        max_message_ttl=30,
+        max_claim_ttl=30,
+        max_claim_grace=30,
+    )
+    driver = load_driver(os.environ["ZAQAR_URI"].partition(":")[0])
+    monkeypatch.setattr(driver, "limits", property(lambda self: narrow))
+    assert zaqar("queue", "post", "orders", "-", stdin=b"1\n2\n3\n4\n5\n").code == 0
+    assert len(zaqar("queue", "peek", "orders", "--json").documents) == 5
+    assert len(zaqar("queue", "pop", "orders", "--json").documents) == 1
+    claimed = zaqar("queue", "claim", "orders", "--json").documents
+    assert len(claimed) == 3
+    claim = claimed[0]["claim_id"]
+    assert zaqar("queue", "renew", "orders", claim, "--json").documents[0] == {
+        "claim_id": claim,
+        "ttl": 30.0,
+        "grace": 30.0,
+    }
+    assert zaqar("queue", "ack", "orders", claim).code == 0
+    for name in "abcd":
+        zaqar("queue", "create", name)
+    for verb in (["queue", "list"], ["pool", "list"], ["flavor", "list"], ["catalogue", "list"]):
+        assert zaqar(*verb).code == 0
+
+
+def test_acknowledging_a_claim_deletes_nothing_that_it_may_not_have_handed_out(
+    zaqar: Zaqar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds a dead letter that could not be moved, and a message of its own."""
+    [dead] = post(zaqar, "dead")
+    for _ in range(2):
+        zaqar("queue", "release", "orders", zaqar("queue", "claim", "orders", "--json").documents[0]["claim_id"])
+    zaqar("queue", "set-metadata", "orders", '{"_max_claim_count": 2, "_dead_letter_queue": "orders-dead"}')
+    [healthy] = post(zaqar, "healthy")
+
+    def full(self: DeadLetters, *arguments: Any, **named: Any) -> bool:
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeadLetters, "move", full)
+        [message] = zaqar("queue", "claim", "orders", "--json").documents
+    assert message["id"] == healthy
+    claim = message["claim_id"]
+    assert zaqar("queue", "renew", "orders", claim).code == 0
+    done = zaqar("queue", "ack", "orders", claim)
+    assert (done.code, done.out) == (6, "acknowledged 1 message\n")
+    assert f"may be dead letters that could not be moved: {dead};" in done.err
+    assert [each["id"] for each in zaqar("message", "get", "orders", dead, "--json").documents] == [dead]
+    assert zaqar("queue", "ack", "orders", claim, dead).out == "acknowledged 1 message\n"
 
 
 def test_claim_and_acknowledge_what_came_through_a_pipe(zaqar: Zaqar) -> None:

@@ -1,17 +1,16 @@
-"""``storage.claims``: lease messages, renew, release; and the dead letters that a claim meets."""
+"""``storage.claims``: lease messages, renew and release them, and move the dead letters that a claim finds."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 
 from zaqar_core import validation
 from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
-from zaqar_core.contract import ClaimController, MessageController, QueueKey, StoredClaim, StoredMessage
+from zaqar_core.contract import ClaimController, MessageController, QueueKey, StoredClaim
 from zaqar_core.dead_letters import DeadLetterQueue, DeadLetters
-from zaqar_core.errors import ClaimDoesNotExist, InvalidDuration, StorageError, StorageUnavailable, Unsupported
+from zaqar_core.errors import ClaimDoesNotExist, StorageUnavailable, Unsupported
 from zaqar_core.kit.deadline import remaining
 from zaqar_core.limits import DEFAULT_CLAIM_GRACE, DEFAULT_CLAIM_TTL, DEFAULT_PAGE, MIN_DURATION
 from zaqar_core.models import Claim
@@ -58,14 +57,14 @@ class Claims:
     def get(self, queue: str, claim_id: str, *, project: str | None = None) -> Claim:
         """A live claim with the messages it still holds. Raises ``ClaimDoesNotExist``.
 
-        Dead letters that it could not move are not shown: messages claimed more than ``_max_claim_count`` times.
+        Dead letters that ``create`` did not return and could not move are shown too: they have been claimed more than
+        ``_max_claim_count`` times. So has a message of a claim that is older than a lower maximum.
         """
         key, driver = self._open(queue, project)
         claim = driver.get(key, validation.identifier(claim_id, "claim id"))
-        healthy = [] if claim is None else self._healthy(key, claim.messages)
-        if claim is None or (claim.messages and not healthy):
+        if claim is None:
             raise _absent(queue, claim_id)
-        return self._model(claim._replace(messages=healthy))
+        return self._model(claim)
 
     @observed("claims.update")
     def update(
@@ -79,8 +78,9 @@ class Claims:
     ) -> None:
         """Let the claim end ``ttl`` seconds from now, sooner or later than before. Raises ``ClaimDoesNotExist``.
 
-        ``ttl``: None: the claim's own, as it was given last, for which the claim is read once. ``grace``: as in
-        ``create``.
+        ``ttl``: None: the claim's own, as it was given last, for which the claim is read once. ``grace``: None: 60,
+        or as much as the limits allow if that is less; backends do not store a claim's grace, so that one made with
+        another grace needs it again here. ``ClaimedMessages.renew`` remembers it.
         """
         key, driver = self._open(queue, project)
         claim = validation.identifier(claim_id, "claim id")
@@ -103,9 +103,11 @@ class Claims:
         delay: float = 0,
         project: str | None = None,
     ) -> None:
-        """Release all messages of the claim, or those named; ``delay`` > 0 (needs ``DELAY``) hides them so long.
+        """Release all messages of the claim, or those named. An absent claim is no error.
 
-        Without delay they stand where they stood. An absent claim is no error.
+        Without ``delay`` they stand where they stood. With one (needs ``DELAY``) they come back that many seconds
+        later. Raises ``InvalidDuration``, and releases nothing, if one of them would expire first. That may be a dead
+        letter which the claim holds because it could not be moved: to release the others, name them.
         """
         key, driver = self._open(queue, project)
         claim = validation.identifier(claim_id, "claim id")
@@ -116,12 +118,7 @@ class Claims:
             self._context.need(Capability.DELAY, f"a release with a delay of {delay:g} s")
         if ids == []:
             return
-        try:
-            driver.release(key, claim, message_ids=ids, delay=delay)
-        except InvalidDuration:
-            if ids is not None:
-                raise
-            self._release_apart(driver, key, claim, delay)
+        driver.release(key, claim, message_ids=ids, delay=delay)
 
     def _open(self, queue: str, project: str | None) -> tuple[QueueKey, ClaimController]:
         key = self._context.key(queue, project)
@@ -152,8 +149,8 @@ class Claims:
         most: int,
         to: DeadLetterQueue,
     ) -> StoredClaim:
-        """Claim until there is a message that is not exhausted, or none at all, and move the dead letters met."""
-        what, met = f"claiming from queue {key.name!r}", "it met dead letters, of which some may be moved: claim again"
+        """Claim until a message is found that is not exhausted, or none at all; move the dead letters found."""
+        what, remedy = f"claiming from queue {key.name!r}", "it found dead letters and moved some of them: claim again"
         moving, asked = True, time.monotonic()
         claim = driver.create(key, ttl=ttl, grace=grace, limit=limit, max_claim_count=most)
         while True:
@@ -161,32 +158,11 @@ class Claims:
                 moving = self._dead_letters.move(key, claim, to, ends=asked + ttl)
             if claim.messages or not claim.exhausted:
                 return claim
-            with begun(what, remedy=met):
+            with begun(what, remedy=remedy):
                 if remaining(self._context.timeout) <= 0:
                     raise StorageUnavailable("the timeout is over, and it has given nothing but dead letters")
                 asked = time.monotonic()
                 claim = driver.create(key, ttl=ttl, grace=grace, limit=limit, max_claim_count=most)
-
-    def _healthy(self, key: QueueKey, messages: Sequence[StoredMessage]) -> list[StoredMessage]:
-        """Without dead letters that a claim holds because it could not move them."""
-        if all(message.claim_count <= 1 for message in messages):
-            return [*messages]
-        settings = self._context.metadata_of(key) or {}
-        most = settings.get("_max_claim_count")
-        if most is None or settings.get("_dead_letter_queue") is None:
-            return [*messages]
-        return [message for message in messages if message.claim_count <= most]
-
-    def _release_apart(self, driver: ClaimController, key: QueueKey, claim_id: str, delay: float) -> None:
-        """Release with a delay what the caller knows of; a dead letter that has too little life left is no obstacle."""
-        claim = driver.get(key, claim_id)
-        if claim is None:
-            return
-        ids = [message.id for message in self._healthy(key, claim.messages)]
-        if ids:
-            driver.release(key, claim_id, message_ids=ids, delay=delay)
-        with suppress(StorageError):  # the claim's end releases them, too
-            driver.release(key, claim_id)
 
 
 def _absent(queue: str, claim_id: str) -> ClaimDoesNotExist:

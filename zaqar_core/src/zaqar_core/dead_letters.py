@@ -1,7 +1,8 @@
 """Dead letters: messages that have used up their tries, which a claim moves to another queue on its way.
 
 That is housekeeping. What fails in it is logged and shown to observers, and the claim is returned all the same. A dead
-letter that was not moved stays held by the claim, unseen, and is tried again by a later claim when that one has ended.
+letter that was not moved stays held by the claim, which does not hand it out. A later claim tries again when that one
+has ended.
 """
 
 from __future__ import annotations
@@ -41,20 +42,21 @@ class DeadLetters:
     def move(self, queue: QueueKey, claim: StoredClaim, to: DeadLetterQueue, *, ends: float) -> bool:
         """Move what is exhausted in the claim, as far as half of its lease and of the operation's time allow.
 
-        ``ends``: when the lease is over, by ``time.monotonic()``. Returns False, and raises nothing, if it failed.
+        ``ends``: when the lease is over, by ``time.monotonic()``. Returns False if it failed with a ``ZaqarError``,
+        which is what drivers raise. Anything else passes, such as what a signal handler of the application raises.
         """
         now = time.monotonic()
         budget = max(0.0, min(ends - now, remaining(self._context.timeout))) / 2
         try:
             moved = observe_move(self._context, queue, partial(self._move, queue, claim, to, until=now + budget))
-        except Exception as error:
+        except ZaqarError as error:
             _log.warning(
                 "dead letters of queue %r of project %r could not be moved to %r: %s; they are tried again when their "
                 "claim has ended",
                 queue.name,
                 queue.project,
                 to.key.name,
-                error if isinstance(error, ZaqarError) else type(error).__name__,  # what it says may quote a body
+                error,
             )
             return False
         if moved < len(claim.exhausted):

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from zaqar_core import validation
 from zaqar_core.claims import Claims
-from zaqar_core.errors import CodecError, ZaqarError
+from zaqar_core.errors import CodecError, InvalidDuration, ZaqarError
 from zaqar_core.messages import Messages
 from zaqar_core.models import Claim, Message, NewMessage, Page, QueueStats, parts
 
@@ -183,7 +183,10 @@ class ClaimedMessages:
         Raises ``InvalidDuration``, and releases nothing, if one of them would expire before it came back.
         """
         if self._held:
-            self._release(None, delay)
+            try:
+                self._release(None, delay)
+            except InvalidDuration:  # perhaps of a dead letter that could not be moved, which this does not show
+                self._release([message.id for message in self._messages if message.id in self._held], delay)
             self._held.clear()
 
     def _release_one(self, message_id: str, delay: float) -> None:

@@ -13,7 +13,7 @@ from zaqar_core.cli.exits import CommandError, Exit, exit_of
 from zaqar_core.cli.lines import Line, LineError, batches, document_of
 from zaqar_core.cli.session import Session
 from zaqar_core.cli.text import Column, compact, number, seconds, words
-from zaqar_core.errors import CodecError, ZaqarError
+from zaqar_core.errors import CodecError, QueueDoesNotExist, Unsupported, ZaqarError
 from zaqar_core.models import Message
 
 
@@ -58,7 +58,7 @@ def add(queue: Commands, message: Commands) -> None:
         "message with its claim_id, which queue ack reads.",
     )
     add_queue(claim)
-    claim.add_argument("--limit", type=int, default=limits.DEFAULT_PAGE, metavar="N", help="take at most so many (10)")
+    claim.add_argument("--limit", type=int, metavar="N", help=f"take at most so many ({limits.DEFAULT_PAGE})")
     _add_times(claim, ttl=f"{limits.DEFAULT_CLAIM_TTL:g}")
     claim.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="how long to wait for messages (0)")
 
@@ -138,11 +138,32 @@ def _ack(session: Session) -> Exit:
         if given.messages:
             raise CommandError("give message ids, or - to read them, not both", Exit.USAGE)
         return _ack_lines(session)
-    ids = given.messages
+    ids, unsure = given.messages, list[str]()
     if not ids:
-        ids = [message.id for message in session.storage.claims.get(given.queue, given.claim).messages]
+        held = session.storage.claims.get(given.queue, given.claim).messages
+        unsure = _perhaps_dead(session, held)
+        ids = [message.id for message in held if message.id not in unsure]
     refused = _bulk_delete(session, ids, [given.claim])
-    return _report(session, "acknowledged", len(set(ids)), refused)
+    result = _report(session, "acknowledged", len(set(ids)), refused)
+    if unsure:
+        session.output.note(
+            f"not acknowledged, since they may be dead letters that could not be moved: {words(unsure)}; "
+            "name those that the claim gave you"
+        )
+        return Exit.REFUSED
+    return result
+
+
+def _perhaps_dead(session: Session, held: Sequence[Message]) -> list[str]:
+    """The ids of those that the claim may hold without having handed them out: they have used up their tries."""
+    if all(message.claim_count <= 1 for message in held):
+        return []
+    try:
+        metadata = session.storage.queues.get_metadata(session.arguments.queue)
+    except (QueueDoesNotExist, Unsupported):
+        return []
+    most, target = metadata.get("_max_claim_count"), metadata.get("_dead_letter_queue")
+    return [] if most is None or target is None else [each.id for each in held if each.claim_count > most]
 
 
 def _ack_lines(session: Session) -> Exit:

@@ -12,7 +12,7 @@ import pytest
 
 from zaqar_conformance.reference.state import State
 from zaqar_core import Message, NewMessage, Storage, connect
-from zaqar_core.contract import new_id
+from zaqar_core.contract import EncodedMessage, QueueKey, new_id
 from zaqar_core.errors import (
     ClaimDoesNotExist,
     IncompatibleStorage,
@@ -408,3 +408,22 @@ def test_a_timeout_among_dead_letters_says_that_some_may_be_moved(
         assert faults.calls.count("claims.create") == 4
         healthy = [claimed for body, _, claimed in everything(operator, "q") if body in range(4)]
         assert healthy == [False] * 4
+
+
+def test_what_a_consumer_cannot_decode_comes_back_when_its_claim_ends_and_becomes_a_dead_letter(
+    uri: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("zaqar_core.handle.time", clock)
+    with connect(uri) as storage:
+        storage.queues.create("q", {"_max_claim_count": 2, "_dead_letter_queue": "dead"})
+        assert storage.driver.messages is not None
+        bad = [EncodedMessage(b"\0unknown\0", 3600.0)]
+        [bad_id] = storage.driver.messages.post(QueueKey("", "q"), bad, client_id="another")
+        for attempt in (1, 2):
+            got = [(message.id, message.claim_count) for message in storage.queue("q").consume(ttl=TTL, wait=0)]
+            assert got == [(bad_id, attempt)]
+            assert [*storage.queue("q").consume(ttl=TTL, wait=0)] == []
+            clock.now += TTL
+        assert [*storage.queue("q").consume(ttl=TTL, wait=0)] == []
+        assert [letter.raw for letter in storage.queue("dead").list().items] == [b"\0unknown\0"]
+    assert [record.message.startswith(f"message {bad_id} of queue 'q'") for record in caplog.records] == [True] * 2

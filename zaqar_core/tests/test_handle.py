@@ -67,7 +67,7 @@ class Claims(ClaimController):
         if isinstance(batch, Exception):
             raise batch
         name = f"c{len(self.asked)}" if batch else None
-        held = [StoredMessage(text, b"1", 60.0, 0.0, "me", name, 1, {}) for text in batch]
+        held = [StoredMessage(text, _body(text), 60.0, 0.0, "me", name, 1, {}) for text in batch]
         return StoredClaim(name, ttl, 0.0, held)
 
     def get(self, queue: QueueKey, claim_id: str) -> StoredClaim | None:
@@ -84,6 +84,10 @@ class Claims(ClaimController):
         self.calls.append(("release", claim_id, message_ids, delay))
         if self.release_error is not None:
             raise self.release_error
+
+
+def _body(name: str) -> bytes:
+    return b"\0unknown\0" if name.startswith("bad") else b"1"
 
 
 class Messages(ReferenceMessages):
@@ -436,6 +440,48 @@ def test_consume_without_wait_never_ends(orders: Queue, claims: Claims, clock: C
     claims.batches, claims.opens, clock.speed = [["m1"]], 1000 + 3 * 86_400, 3600
     assert next(iter(orders.consume())).id == "m1"
     assert clock.now >= claims.opens
+
+
+# --- messages that cannot be decoded ------------------------------------------------------------------
+
+
+def test_consume_leaves_what_cannot_be_decoded_to_the_claim_s_end(orders: Queue, claims: Claims) -> None:
+    claims.batches = [["m1", "bad1", "m2"], ["bad2"]]
+    assert [message.id for message in orders.consume(wait=0)] == ["m1", "bad1", "m2", "bad2"]
+    assert claims.calls == [released("c1", ["m1", "m2"])]
+
+
+@pytest.mark.parametrize("seen", [1, 2], ids=["before it was yielded", "at it"])
+def test_leaving_the_loop_releases_the_others_only(orders: Queue, claims: Claims, seen: int) -> None:
+    claims.batches = [["m1", "bad", "m2"]]
+    for _, message in zip(range(seen), orders.consume(), strict=False):
+        last = message
+    assert last.claim.id == "c1"
+    assert claims.calls == [released("c1", ["m1", "m2"])]
+
+
+def test_leaving_the_block_releases_the_others_only_and_no_more_than_one_call_may_name(
+    orders: Queue, claims: Claims
+) -> None:
+    claims.batches = [["m1", "bad", "m2", "m3", "m4"]]
+    object.__setattr__(orders._claims._context.limits, "max_ids_per_call", 2)
+    with orders.claim(limit=5) as claim:
+        next(iter(claim)).delete()
+    assert claims.calls == [("delete", "m1", ["c1"]), released("c1", ["m2", "m3"]), released("c1", ["m4"])]
+
+
+def test_what_cannot_be_decoded_is_released_when_told_to(orders: Queue, claims: Claims) -> None:
+    claims.batches = [["bad1", "bad2", "m1"], ["bad3", "m2"]]
+    with orders.claim() as claim:
+        first, second, third = claim
+        first.release()
+        second.delete()
+    assert claims.calls == [released("c1", ["bad1"]), ("delete", "bad2", ["c1"]), released("c1")]
+    claims.calls.clear()
+    with orders.claim() as claim:
+        claim.release()
+    assert claims.calls == [released("c2")]
+    assert third.raw is None
 
 
 # --- the message ------------------------------------------------------------------------------------

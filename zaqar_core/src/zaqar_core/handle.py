@@ -84,8 +84,9 @@ class Queue:
     ) -> ClaimedMessages:
         """Lease up to ``limit`` messages; ``wait``: for how many seconds to go on asking while there are none.
 
-        Use it in a ``with`` block: leaving it releases what was not deleted. ``limit``, ``ttl`` and ``grace`` are as
-        in ``storage.claims.create``.
+        Use it in a ``with`` block: leaving it releases what was not deleted, except messages whose body cannot be
+        decoded, which come back when the claim ends. ``limit``, ``ttl`` and ``grace`` are as in
+        ``storage.claims.create``.
         """
         deadline = time.monotonic() + validation.duration(wait, "wait", 0.0, _LONGEST_WAIT)
         pause = _SHORTEST_PAUSE
@@ -113,7 +114,10 @@ class Queue:
         loop ends when no message came for ``wait`` seconds; None: never.
 
         A message whose body cannot be decoded is yielded like any other, after a warning in the log. Its ``body``
-        raises ``CodecError``, its ``raw`` has the bytes. Delete it, or leave it for a consumer that can decode it.
+        raises ``CodecError``, its ``raw`` has the bytes. Delete it, ``release()`` it for another consumer, or leave it:
+        then it stays claimed until the claim's ttl is over, also when the loop is left. So the same loop gets it again
+        after the ttl and not immediately, each time with a higher ``claim_count``, until it becomes a dead letter
+        where the queue has ``_max_claim_count`` and ``_dead_letter_queue``.
         """
         while True:
             with self.claim(limit=limit, ttl=ttl, grace=grace, wait=_LONGEST_WAIT if wait is None else wait) as claim:
@@ -149,7 +153,10 @@ class Queue:
 
 
 class ClaimedMessages:
-    """The messages of one claim: iterate, delete each when done; leaving the ``with`` block releases the rest."""
+    """The messages of one claim: iterate, delete each when done; leaving the ``with`` block releases the rest.
+
+    Messages whose body cannot be decoded are not released then: they come back when the claim ends.
+    """
 
     def __init__(self, queue: Queue, claim: Claim, *, grace: float | None, ends: float) -> None:
         self.id = claim.id
@@ -189,6 +196,18 @@ class ClaimedMessages:
                 self._release([message.id for message in self._messages if message.id in self._held], delay)
             self._held.clear()
 
+    def _leave(self) -> None:
+        """Release the rest. What cannot be decoded stays held: this consumer would get it again immediately."""
+        held = [message for message in self._messages if message.id in self._held]
+        others = [message.id for message in held if message.raw is None]
+        if len(others) == len(held):
+            self.release()
+            return
+        most = self._queue._claims._context.limits.max_ids_per_call
+        for ids in (others[at : at + most] for at in range(0, len(others), most)):
+            self._release(ids, 0)
+            self._held.difference_update(ids)
+
     def _release_one(self, message_id: str, delay: float) -> None:
         self._release([message_id], delay)
         self._held.discard(message_id)
@@ -216,7 +235,7 @@ class ClaimedMessages:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.release()
+            self._leave()
         except ZaqarError as failed:
             if error is None:
                 raise

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from zaqar_conformance.bytecodes import interrupt, run_at, telling
 from zaqar_conformance.check import Violation, check, ensure, ensure_equal
@@ -17,12 +18,16 @@ from zaqar_conformance.env import Env
 from zaqar_core import Capability, NewMessage, Storage
 from zaqar_core.errors import ZaqarError
 
+M = TypeVar("M")
+
 _FEW = 24
 """Bytecodes at which each method is interrupted where time is short."""
 _MANY = 250
+_LEAST = 3
+"""Bytecodes at which each method is interrupted however slow the backend is."""
 _BRIEF_BUDGET = 20.0
 _BUDGET = 60.0
-"""Seconds after which fewer bytecodes are tried of the methods that are left."""
+"""Seconds after which no further bytecodes are tried."""
 _WHOLE = (Capability.ATOMIC_POST, Capability.EXACT_STATS, Capability.CONSISTENT_READS)
 _AT_ONCE = 0.5
 """Seconds within which a call in the middle of another must have ended."""
@@ -114,16 +119,10 @@ def _methods(env: Env, storage: Storage) -> list[_Method]:
 
 def _interrupt_all(env: Env, most: int, budget: float) -> None:
     storage = env.connect(**env.target.one_connection)
-    for method, points, over in _plan(env, storage, most, budget):
-        tried = 0
-        for at in points:
-            if time.monotonic() > over:
-                break
-            where = f"{method.name} was left by an exception before its bytecode {at}"
-            _alone(env, "FAI-013", where, lambda: _leave(env, storage, method, at))  # noqa: B023  # called here and now
-            _alone(env, "FAI-013", f"after {where} the client", lambda: _works(env, storage, where))  # noqa: B023
-            tried += 1
-        _note(env, method, tried, len(points))
+    for method, at in _bytecodes(env, storage, most, budget):
+        where = f"{method.name} was left by an exception before its bytecode {at}"
+        _alone(env, "FAI-013", where, lambda: _leave(env, storage, method, at))  # noqa: B023  # called here and now
+        _alone(env, "FAI-013", f"after {where} the client", lambda: _works(env, storage, where))  # noqa: B023
 
 
 def _leave(env: Env, storage: Storage, method: _Method, at: int) -> None:
@@ -168,25 +167,19 @@ def _reenter_all(env: Env, most: int, budget: float) -> None:
     queue = env.queue()
     usual = median(_timed(lambda: _use(storage, queue)) for _ in range(5))
     limit = _AT_ONCE + 10 * usual
-    for method, points, over in _plan(env, storage, most, budget):
-        tried = 0
-        for at in points:
-            if time.monotonic() > over:
+    for method, at in _bytecodes(env, storage, most, budget):
+        where = f"the same client was used at bytecode {at} of {method.name}"
+        shortest = float("inf")
+        for _ in range(3):  # a machine that is busy is so for a moment
+            took = _alone(env, "FAI-014", where, lambda: _reenter(method, at, storage, queue))  # noqa: B023
+            shortest = min(shortest, took)
+            if shortest <= limit:
                 break
-            where = f"the same client was used at bytecode {at} of {method.name}"
-            shortest = float("inf")
-            for _ in range(3):  # a machine that is busy is so for a moment
-                took = _alone(env, "FAI-014", where, lambda: _reenter(method, at, storage, queue))  # noqa: B023
-                shortest = min(shortest, took)
-                if shortest <= limit:
-                    break
-            ensure(
-                shortest <= limit,
-                "FAI-014",
-                f"{where}, which took {shortest:.2f} s; it had to work, or raise, within {_AT_ONCE:g} s",
-            )
-            tried += 1
-        _note(env, method, tried, len(points))
+        ensure(
+            shortest <= limit,
+            "FAI-014",
+            f"{where}, which took {shortest:.2f} s; it had to work, or raise, within {_AT_ONCE:g} s",
+        )
 
 
 def _reenter(method: _Method, at: int, storage: Storage, queue: str) -> float:
@@ -224,16 +217,37 @@ def _timed(call: Callable[[], object]) -> float:
 # --- both ---------------------------------------------------------------------------------------------
 
 
-def _plan(env: Env, storage: Storage, most: int, budget: float) -> list[tuple[_Method, list[int], float]]:
-    """The methods, the bytecodes to try of each, and until when. The driver's own code comes first."""
+def _bytecodes(env: Env, storage: Storage, most: int, budget: float) -> Iterator[tuple[_Method, int]]:
+    """The methods, each with a bytecode to try. A note says where time was too short for all."""
+    plan = _plan(env, storage, most)
+    tried: Counter[str] = Counter()
+    for method, at in rounds(plan, time.monotonic() + min(budget, env.target.check_limit / 2)):
+        yield method, at
+        tried[method.name] += 1
+    short = [
+        f"{method.name} {tried[method.name]} of {len(points)}"
+        for method, points in plan
+        if tried[method.name] < len(points)
+    ]
+    if short:
+        env.note(f"bytecodes tried in the time there was: {', '.join(short)}")
+
+
+def rounds(plan: Sequence[tuple[M, Sequence[int]]], until: float) -> Iterator[tuple[M, int]]:
+    """One bytecode of each method, then the next of each, as long as there is time; a few of each in any case."""
+    for number in range(max((len(points) for _, points in plan), default=0)):
+        for method, points in plan:
+            if number < len(points) and (number < _LEAST or time.monotonic() < until):
+                yield method, points[number]
+
+
+def _plan(env: Env, storage: Storage, most: int) -> list[tuple[_Method, list[int]]]:
+    """The methods, and the bytecodes to try of each. The driver's own code comes first."""
     driver = env.driver
     parts = (driver, driver.messages, driver.claims, driver.records)
     packages = tuple({type(part).__module__.rpartition(".")[0] for part in parts if part is not None})
-    methods = _methods(env, storage)
-    share = min(budget, env.target.check_limit / 2) / len(methods)
-    began = time.monotonic()
     plan = []
-    for place, method in enumerate(methods, 1):
+    for method in _methods(env, storage):
         for _ in range(2):  # what is only done once (imports, a first connection) is no part of it
             method.call(method.prepare())
         made = method.prepare()
@@ -241,13 +255,8 @@ def _plan(env: Env, storage: Storage, most: int, budget: float) -> list[tuple[_M
         env.rng.shuffle(points)
         own = [point.number for point in points if point.module.startswith(packages)]
         others = [point.number for point in points if not point.module.startswith(packages)]
-        plan.append((method, [*own[: 2 * most // 3], *others][:most], began + place * share))
+        plan.append((method, [*own[: 2 * most // 3], *others][:most]))
     return plan
-
-
-def _note(env: Env, method: _Method, tried: int, wanted: int) -> None:
-    if tried < wanted:
-        env.note(f"{method.name}: {tried} of {wanted} bytecodes were tried, for want of time")
 
 
 def _alone(env: Env, requirement: str, what: str, work: Callable[[], Any]) -> Any:

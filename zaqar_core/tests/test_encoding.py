@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zaqar_core.encoding import MAX_DEPTH, decode, encode, shown
+from zaqar_core.encoding import MAX_DEPTH, decode, encode, parse, shown
 from zaqar_core.errors import IncompatibleStorage, InvalidBody, InvalidInput, InvalidMetadata
 from zaqar_core.validation import items
 
@@ -313,3 +313,25 @@ def test_what_a_signal_handler_raises_while_plain_data_is_read_passes_as_it_is()
         at += 1
     assert at > 50
     assert set(seen) == {"Limit"}
+
+
+@pytest.mark.parametrize("padding", [0, 2000], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "number",
+    ["1e309", "1E309", "-1e+309", "1e0000309", "1.5e309", "9" * 309 + ".0", "9" * 250 + "e60", "9" * 209 + ".5e+99"],
+    ids=lambda number: f"{number[:9]} ({len(number)})",
+)
+def test_a_number_larger_than_any_float_is_refused_in_bodies_of_any_length(number: str, padding: int) -> None:
+    with pytest.raises(ValueError, match="a number is larger than any float"):
+        parse(f'["{"x" * padding}", {number}]'.encode())
+
+
+@pytest.mark.parametrize("number", ["1e308", "1e-400", "1.5", "0.1e10", "9" * 308 + ".0", "0." + "1" * 400])
+def test_long_bodies_read_as_short_ones_do(number: str) -> None:
+    [short], [_, long] = parse(f"[{number}]".encode()), parse(f'["{"x" * 2000}", {number}]'.encode())
+    assert short == long == float(number)
+
+
+def test_a_text_that_looks_like_a_large_number_is_a_text() -> None:
+    values = ["1e309" * 1000, "9" * 1000]
+    assert parse(encode(values, "body", InvalidBody)) == values

@@ -33,6 +33,14 @@ def _finite(digits: str) -> float:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_fast_decoder = json.JSONDecoder(parse_constant=_refuse)  # twice as fast on floats, but reads 1e999 as infinity
+
+# Bytes, from which on looking for large numbers first costs less than checking each one.
+_WORTH_A_LOOK = 1000
+# What a number too large for a float has, when each digit is written as 0: 200 digits, or an exponent of three.
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789E", b"000000000e")
+_MANY_DIGITS = b"0" * 200
+_LARGE_EXPONENT = b"0e000"
 
 
 def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
@@ -62,7 +70,8 @@ def decode(data: bytes) -> Any:
 def parse(data: bytes) -> Any:
     """The JSON value in these bytes, whoever wrote them. Raises ``ValueError``, which says why and quotes nothing."""
     try:
-        value = _decoder.decode(data.decode())
+        is_fast = len(data) > _WORTH_A_LOOK and not _may_overflow(data)
+        value = (_fast_decoder if is_fast else _decoder).decode(data.decode())
     except UnicodeDecodeError:
         raise ValueError("they are not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -72,6 +81,12 @@ def parse(data: bytes) -> Any:
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError(_TOO_DEEP)
     return value
+
+
+def _may_overflow(data: bytes) -> bool:
+    """Whether a number in it may be larger than any float; a text that looks like one counts too."""
+    shape = data.translate(_DIGITS_AS_ZERO, b"+")
+    return _LARGE_EXPONENT in shape or _MANY_DIGITS in shape
 
 
 def shown(value: object) -> str:

@@ -36,7 +36,7 @@ from zaqar_core import validation
 from zaqar_core.encoding import shown
 from zaqar_core.errors import InvalidInput, StorageUnavailable
 from zaqar_core.hiding import said
-from zaqar_core.kit.deadline import remaining, time_limit
+from zaqar_core.kit.deadline import begin_limit, end_limit, remaining
 from zaqar_core.kit.frames import is_on_stack
 from zaqar_core.kit.slots import Slots
 from zaqar_core.plugins import offered, owner
@@ -167,7 +167,8 @@ def observed(
         @wraps(method)
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
             context = self._context
-            with time_limit(context.timeout):
+            before = begin_limit(context.timeout, sys._getframe())
+            try:
                 context.look_again()
                 if not (_process.installed or _process.registered) or _is_inside():
                     return method(self, *args, **kwargs)
@@ -176,6 +177,8 @@ def observed(
                 scheme = context.control_scheme if of_control else context.scheme
                 operation = ObservedOperation(name, scheme, project, queue_name)
                 return _observe(operation, count, lambda: method(self, *args, **kwargs))
+            finally:
+                end_limit(before)
 
         return call
 

@@ -6,15 +6,11 @@ import sys
 import threading
 import time
 from types import FrameType, TracebackType
-from typing import NamedTuple
 
 from zaqar_core.kit.frames import is_on_stack
 
-
-class _Limit(NamedTuple):
-    moment: float
-    frame: FrameType
-    """The one whose ``with`` block it belongs to."""
+_Limit = tuple[float, FrameType]
+"""The deadline, and the frame of the ``with`` block that it belongs to. A plain tuple: each call makes one."""
 
 
 class _Thread(threading.local):
@@ -27,15 +23,16 @@ _thread = _Thread()
 def deadline(timeout: float) -> float:
     """The moment, by ``time.monotonic()``, at which the operation under way must have ended.
 
-    It is the one that the core set for the ``Storage`` method that this thread is in, however many driver calls that
-    method makes. A driver called without the core gets ``timeout`` seconds from now. Work that a driver hands to
-    threads of its own does not see the caller's deadline: read it first, and pass it on.
+    The core sets one for each call of a ``Storage`` method, however many driver calls that method makes. A driver
+    called without the core gets ``timeout`` seconds from now. A driver's own threads do not see the caller's deadline:
+    read it first, and pass it on.
     """
     limit = _thread.limit
     now = time.monotonic()
-    if limit is None or (limit.moment <= now and not is_on_stack(limit.frame)):
+    if limit is None:
         return now + timeout
-    return limit.moment
+    moment, frame = limit
+    return now + timeout if moment <= now and not is_on_stack(frame) else moment
 
 
 def remaining(timeout: float) -> float:
@@ -44,7 +41,7 @@ def remaining(timeout: float) -> float:
 
 
 class time_limit:  # noqa: N801 - it reads like a function, and a class costs less than a generator
-    """Give the calls made in this ``with`` block one deadline: ``seconds`` from now, or that of the call around it."""
+    """Give the calls made in this ``with`` block one deadline: ``seconds`` from now, or an earlier one around it."""
 
     __slots__ = ("_before", "_seconds")
 
@@ -52,15 +49,31 @@ class time_limit:  # noqa: N801 - it reads like a function, and a class costs le
         self._seconds = seconds
 
     def __enter__(self) -> None:
-        before = _thread.limit
-        # An exception between two bytecodes can leave one behind that is nobody's any more.
-        self._before = before if before is not None and is_on_stack(before.frame) else None
-        moment = time.monotonic() + self._seconds
-        if self._before is not None and self._before.moment < moment:
-            moment = self._before.moment  # a method that calls others does not get their time as well
-        _thread.limit = _Limit(moment, sys._getframe(1))
+        self._before = begin_limit(self._seconds, sys._getframe(1))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _thread.limit = self._before
+        end_limit(self._before)
+
+
+def begin_limit(seconds: float, frame: FrameType) -> _Limit | None:
+    """What entering a ``time_limit`` does, at half the cost. Pass what it returns to ``end_limit``, in a ``finally``.
+
+    ``frame``: the caller's. Once it has ended, so has the limit, even if an exception kept ``end_limit`` from being
+    called.
+    """
+    before = _thread.limit
+    moment = time.monotonic() + seconds
+    if before is not None:
+        if not is_on_stack(before[1]):
+            before = None  # an exception between two bytecodes left it behind when its block had ended
+        elif before[0] < moment:
+            moment = before[0]  # a method called by another one ends no later
+    _thread.limit = (moment, frame)
+    return before
+
+
+def end_limit(before: _Limit | None) -> None:
+    """What leaving a ``time_limit`` does."""
+    _thread.limit = before

@@ -318,7 +318,7 @@ def test_what_a_signal_handler_raises_while_plain_data_is_read_passes_as_it_is()
 @pytest.mark.parametrize("padding", [0, 2000], ids=["short", "long"])
 @pytest.mark.parametrize(
     "number",
-    ["1e309", "1E309", "-1e+309", "1e0000309", "1.5e309", "9" * 309 + ".0", "9" * 250 + "e60", "9" * 209 + ".5e+99"],
+    ["1e309", "1E309", "-1e+309", "1e0000309", "1.5e309", "9" * 309 + ".0", "9" * 250 + "e60", "9" * 210 + ".5e+99"],
     ids=lambda number: f"{number[:9]} ({len(number)})",
 )
 def test_a_number_larger_than_any_float_is_refused_in_bodies_of_any_length(number: str, padding: int) -> None:

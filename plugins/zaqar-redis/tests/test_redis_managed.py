@@ -176,6 +176,14 @@ def test_a_proxy_that_breaks_the_connection_instead(
         assert Capability.DURABILITY not in driver.capabilities
 
 
+def test_a_connection_that_breaks_is_no_sign_of_life(start_server: StartServer, open_driver: OpenDriver) -> None:
+    server = start_server("--requirepass", "secret")
+    with RefusingProxy(server.port, ["PING"], CLOSE) as proxy:
+        driver = open_driver(proxy.port, user=":secret@", timeout=0.5)
+        with pytest.raises(StorageUnavailable, match="broke"):
+            driver.ping()
+
+
 def test_config_alone_forbidden(start_server: StartServer, open_driver: OpenDriver) -> None:
     server = start_server("--appendonly", "yes", "--appendfsync", "always", "--rename-command", "CONFIG", "")
     capabilities = open_driver(server.port).capabilities

@@ -14,6 +14,7 @@ import redis
 from zaqar_conformance.proxy import Proxy
 from zaqar_core.contract import EncodedMessage, QueueKey, Space
 from zaqar_core.errors import StorageClosed, StorageUnavailable
+from zaqar_core.kit.slots import Slot
 from zaqar_redis.driver import RedisDriver
 
 SPACE = Space("queues", "p")
@@ -241,7 +242,9 @@ def test_a_child_makes_its_own_connections(driver: RedisDriver, queue: QueueKey)
     driver.messages.post(queue, [message()], client_id="parent")
     topology: Any = driver._queues.server._topology
     inside = topology._connections
-    slots = [inside._slots.take(time.monotonic() + 10) for _ in range(64)]  # as other threads may hold them
+    slots: list[Slot] = []
+    while len(slots) < 64:  # as other threads may hold them
+        slots.append(inside._slots.take(time.monotonic() + 10))
     [inherited] = inside._idle
     pid = os.fork()
     if not pid:

@@ -88,7 +88,8 @@ class RedisDriver(Driver):
     def ping(self) -> None:
         server, deadline = self._queues.server, self._queues.deadline()
         for each in server.primaries(deadline):
-            server.optional("PING", on=each, deadline=deadline)  # a refusal is a sign of life as well
+            # A refusal is a sign of life as well, a connection that breaks is none.
+            server.optional("PING", on=each, deadline=deadline, breaks=None)
 
     def health(self) -> Mapping[str, object]:
         first, *others = [each.shown() for each in self.facts()]

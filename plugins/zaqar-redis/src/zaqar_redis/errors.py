@@ -15,7 +15,7 @@ _IN_SCRIPT: Final = re.compile(r"@user_script: ?\d+: -?(?P<text>[A-Z]{2,} .*)")
 _NO_PERMISSION: Final = re.compile(r"can't run this command|can't access|no permissions", re.IGNORECASE)
 _REMEDIES: Final = {
     "LOADING": "the server is reading its data from the disk; try again when it has",
-    "BUSY": "a script of somebody else's keeps the server busy; end it with SCRIPT KILL",
+    "BUSY": "another client's script keeps the server busy; end it with SCRIPT KILL",
     "MASTERDOWN": "the server is a replica without its primary; bring that back",
     "CLUSTERDOWN": "the cluster does not serve all slots; check its nodes with CLUSTER NODES",
     "TRYAGAIN": "the cluster is moving this queue's slot; try again when it has",
@@ -31,6 +31,7 @@ _REMEDIES: Final = {
     "EXECABORT": "see the cause",
 }
 _KNOWN: Final = frozenset({"OOM", "WRONGTYPE", "NOSCRIPT", *_REMEDIES})
+_UNKNOWN: Final = ", so it is unknown whether the operation was done"
 
 
 # --- Kinds that the driver tells apart inside; public() makes of each what an application may see -------------
@@ -74,7 +75,9 @@ def public(error: StorageError) -> StorageError:
 def not_connected(error: Exception, where: str) -> StorageError:
     """What to raise ``from error`` where no connection was made."""
     if isinstance(error, hiredis.ReplyError):
-        return refused(error, where)
+        found = refused(error, where)
+        # A refused connection says nothing about the command that it was made for.
+        return StorageUnavailable(*found.args) if isinstance(found, Refused) else found
     if isinstance(error, hiredis.HiredisError):
         return StorageUnavailable(
             f"{where} does not speak the protocol of Redis; check the URI. Nothing was done. {error}"
@@ -89,16 +92,23 @@ def not_connected(error: Exception, where: str) -> StorageError:
 
 def not_sent(error: Exception, where: str) -> StorageError:
     """What to raise ``from error`` where the request did not reach the server whole, so that nothing happened."""
+    if isinstance(error, TimeoutError):
+        return Broken(f"{where} did not take the request in time. Nothing was done")
     return Broken(f"the connection to {where} broke. Nothing was done. {error}")
 
 
 def not_answered(error: Exception, where: str) -> OutcomeUnknown:
     """What to raise ``from error`` where the request was sent and no answer came."""
     if isinstance(error, TimeoutError):
-        said = f"{where} did not answer in time ({error})"
+        said = f"{where} did not answer in time"
     else:
         said = f"the connection to {where} broke before the answer came ({error})"
-    return OutcomeUnknown(f"{said}, so it is unknown whether the operation was done")
+    return OutcomeUnknown(f"{said}{_UNKNOWN}")
+
+
+def not_read(error: OutcomeUnknown) -> StorageUnavailable:
+    """What to raise ``from error`` where the request only reads."""
+    return StorageUnavailable(f"{str(error).removesuffix(_UNKNOWN)}. Nothing was changed; try again")
 
 
 def refused(error: hiredis.ReplyError, where: str) -> StorageError:
@@ -115,6 +125,16 @@ def refused(error: hiredis.ReplyError, where: str) -> StorageError:
         return NoScript(text)
     if "cluster support disabled" in said:
         return NoCluster(f"the server is no node of a cluster; write redis:// or rediss://. {text}")
+    if "max number of clients" in said:
+        return StorageUnavailable(
+            "the server takes no more connections; raise its maxclients, or lower max_connections and the number of "
+            f"clients. Nothing was done. {text}"
+        )
+    if "protected mode" in said:
+        return StorageUnavailable(
+            "the server is in protected mode, which lets only its own machine in; give it a password, or a bind "
+            f"address and protected-mode no. Nothing was done. {text}"
+        )
     if "DB index" in said:
         return StorageUnavailable(
             f"the server has no database of this number; its setting databases counts them. {text}"
@@ -126,7 +146,7 @@ def refused(error: hiredis.ReplyError, where: str) -> StorageError:
         return _KINDS.get(code, kind if code == "NOPERM" else StorageUnavailable)(
             f"{_REMEDIES[code]}. Nothing was done. {text}"
         )
-    return kind(f"the server refused the operation. {text}")
+    return kind(f"the server refused the operation. Nothing was done. {text}")
 
 
 _KINDS: Final[dict[str, type[StorageUnavailable]]] = {

@@ -11,7 +11,7 @@ from typing import Any, Final
 from zaqar_core import kit
 from zaqar_core.errors import InvalidUri, OutcomeUnknown, StorageError, StorageUnavailable, ZaqarError
 from zaqar_redis.connections import Connections
-from zaqar_redis.errors import Broken, Later, NoScript, NotConnected, NotThisServer, Refused, public
+from zaqar_redis.errors import Broken, Later, NoScript, NotConnected, NotThisServer, Refused, not_read, public
 from zaqar_redis.scripts import Effect, Script
 from zaqar_redis.topology import Topology
 from zaqar_redis.wire import packed
@@ -61,13 +61,14 @@ class Server:
         """The reply of one server to a command that only reads."""
         return self._until(deadline, Effect.NONE, packed(command), lambda: on)
 
-    def optional(self, *command: str | bytes | int, on: Connections, deadline: float) -> Any:
+    def optional(self, *command: str | bytes | int, on: Connections, deadline: float, breaks: int | None = 2) -> Any:
         """The same; None if the server or a proxy before it knows no such command or forbids it, in whatever words.
 
-        Some proxies break the connection instead, so twice is enough.
+        Some proxies break the connection instead: ``breaks`` times are enough; None if that is no answer. A connection
+        that is not made, or a login that is refused, is none either.
         """
         try:
-            return self._attempt(deadline, Effect.NONE, packed(command), lambda: on, breaks=2)
+            return self._attempt(deadline, Effect.NONE, packed(command), lambda: on, breaks=breaks)
         except Refused as error:
             _log.info("%s does not answer %s: %s", on.where, command[0], error)
             return None
@@ -136,13 +137,14 @@ class Server:
         """
         unanswered: OutcomeUnknown | None = None
         pause = _SHORTEST_PAUSE
+        digest_refused = False
         while True:
             began = time.monotonic()
             try:
-                return find().execute(request, deadline)
+                reply = find().execute(request, deadline)
             except StorageError as error:
                 if isinstance(error, Refused) and in_full is not None:
-                    self._knows_digests &= isinstance(error, NoScript)
+                    digest_refused = not isinstance(error, NoScript)
                     request, in_full = in_full(), None
                     continue
                 if isinstance(error, OutcomeUnknown):
@@ -160,6 +162,10 @@ class Server:
                 # Another would hardly be answered in time.
                 if not again or now + pause + (now - began) >= deadline:
                     raise _final(error, unanswered, effect) from error.__cause__
+            else:
+                if digest_refused:  # and the text was not
+                    self._knows_digests = False
+                return reply
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -168,4 +174,4 @@ def _final(error: StorageError, unanswered: OutcomeUnknown | None, effect: Effec
     """What to raise: a change that was sent once and not answered may have happened, whatever came of later tries."""
     if unanswered is None:
         return error
-    return StorageUnavailable(f"{unanswered}; try again") if effect is Effect.NONE else unanswered
+    return not_read(unanswered) if effect is Effect.NONE else unanswered

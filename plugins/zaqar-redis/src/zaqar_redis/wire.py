@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 import select
 import socket
 import ssl
@@ -19,6 +19,10 @@ _LEAST: Final = 0.001
 """Seconds: what a socket is given when time is up, since 0 means something else to it."""
 _CHUNK: Final = 65_536
 _NOTHING: Final = object()
+_CODE: Final = re.compile(r"[A-Z]{2,}\b")
+_ARGUMENTS: Final = re.compile(r"(, *with args\b|\bbeginning with).*", re.IGNORECASE | re.DOTALL)
+_TELLING: Final = 4
+"""Characters: an error that holds the first of a password may show more of it."""
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds, seconds and probes, where the system has them: an idle connection to a machine that is gone is found out."""
 
@@ -130,18 +134,51 @@ def packed(command: tuple[str | bytes | int, ...]) -> bytes:
 
 def _log_in(connection: Connection, login: Login, deadline: float) -> None:
     credentials: list[str] = []
+    secret = login.password or login.username or ""  # a user without a password may be a token
     if login.username or login.password:
         credentials = [login.username or "default", login.password or ""]
     if login.protocol == 3:
-        connection.ask("HELLO", 3, *(["AUTH", *credentials] if credentials else []), deadline=deadline)
+        arguments = ["3", *(["AUTH", *credentials] if credentials else [])]
+        _ask_in_secret(connection, "HELLO", *arguments, secret=secret, deadline=deadline)
     elif credentials:
-        connection.ask("AUTH", *(credentials if login.username else credentials[1:]), deadline=deadline)
+        arguments = credentials if login.username else credentials[1:]
+        _ask_in_secret(connection, "AUTH", *arguments, secret=secret, deadline=deadline)
     if login.database:
         connection.ask("SELECT", login.database, deadline=deadline)
     elif login.protocol != 3 and not credentials:
-        # Before the first request, which may be one that must not be sent twice, the server shows that it is there.
-        with contextlib.suppress(hiredis.ReplyError):
+        _greet(connection, deadline)
+
+
+def _ask_in_secret(connection: Connection, *command: str, secret: str, deadline: float) -> None:
+    """Send a command with a secret in it.
+
+    Some servers repeat what they were sent, cut off somewhere: no error, with its causes, may show any of that.
+    """
+    try:
+        connection.ask(*command, deadline=deadline)
+        return
+    except hiredis.ReplyError as error:
+        said = _ARGUMENTS.sub(r"\1", str(error))
+    if secret and secret[:_TELLING] in said:
+        code = found[0] if (found := _CODE.match(said)) and secret[:_TELLING] not in found[0] else "ERR"
+        said = f"{code} (the rest of its answer to {command[0]} is left out: it may show the password)"
+    raise hiredis.ReplyError(said)
+
+
+def _greet(connection: Connection, deadline: float) -> None:
+    """Have the server show that it is there before the first request, which may be one that must not be sent twice.
+
+    One that does not know PING, or forbids it, is there as well. One that refuses the connection closes it after that.
+    """
+    try:
+        connection.ask("PING", deadline=deadline)
+    except hiredis.ReplyError as error:
+        try:
             connection.ask("PING", deadline=deadline)
+        except hiredis.ReplyError:
+            return
+        except OSError:
+            raise error from None
 
 
 def _tcp(address: Address, deadline: float) -> socket.socket:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import enum
 import re
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from zaqar_core import Limits, validation
+from zaqar_core import Limits, Storage, connect, validation
+from zaqar_core.contract import new_id
 from zaqar_core.errors import (
     InvalidClientId,
     InvalidDedupId,
@@ -220,6 +222,15 @@ def test_headers_of_anything_but_texts_are_refused(bad: object, why: str) -> Non
 SMALL = Limits(max_metadata_bytes=100, max_message_ttl=1_000_000, max_message_delay=50)
 
 
+_TTL, _DELAY = "_default_message_ttl", "_default_message_delay"
+
+
+@pytest.fixture
+def storage() -> Iterator[Storage]:
+    with connect(f"memory://{new_id()}") as storage:
+        yield storage
+
+
 def metadata(value: Any) -> bytes:
     return validation.metadata(value, "orders", SMALL)
 
@@ -264,6 +275,12 @@ def test_metadata_becomes_json(value: object, data: bytes) -> None:
             {"_default_message_delay": 20, "_default_message_ttl": 20},
             "_default_message_delay is 20 s and _default_message_ttl is 20 s: such messages would expire before",
         ),
+        (
+            {"_default_message_delay": 50, "_default_message_ttl": None},
+            "_default_message_delay is 50 s and _default_message_ttl, which is not set, is 40 s: such messages would",
+        ),
+        ({"_max_claim_count": 3, "_dead_letter_queue_messages_ttl": 9}, "but _dead_letter_queue is not"),
+        ({"_dead_letter_queue_messages_ttl": 9, "_dead_letter_queue": None}, "but _dead_letter_queue is not"),
         ({"_default_message_delay": 50.1}, "_default_message_delay is 50.1 s; it must lie between 0 and 50 s"),
         ({"_dead_letter_queue_messages_ttl": -1}, "_dead_letter_queue_messages_ttl is -1 s"),
         ({"_max_messages_post_size": 0}, "_max_messages_post_size is 0; it is a whole number of at least 1: change it"),
@@ -282,7 +299,40 @@ def test_metadata_becomes_json(value: object, data: bytes) -> None:
     ids=lambda value: str(value)[:40],
 )
 def test_metadata_that_breaks_a_rule_is_invalid_metadata_naming_value_rule_and_remedy(value: object, why: str) -> None:
-    refused(InvalidMetadata, why, metadata, value)
+    limits = replace(SMALL, max_message_ttl=40) if "which is not set" in why else SMALL
+    refused(InvalidMetadata, why, lambda given: validation.metadata(given, "orders", limits), value)
+
+
+def test_a_default_delay_is_compared_with_the_ttl_that_applies() -> None:
+    ten_hours = Limits(max_message_delay=36_000)
+    why = "_default_message_delay is 4000 s and _default_message_ttl, which is not set, is 3600 s"
+    refused(InvalidMetadata, why, lambda given: validation.metadata(given, "q", ten_hours), {_DELAY: 4000})
+    for fits in ({_DELAY: 3599}, {_DELAY: 4000, _TTL: 4001}, {_DELAY: 0}):
+        assert validation.metadata(fits, "q", ten_hours)
+
+
+def test_settings_can_be_set_and_removed_one_by_one(storage: Storage) -> None:
+    storage.queues.create("q")
+    settings = {
+        _TTL: 9000,
+        _DELAY: 4000,
+        "_max_claim_count": 3,
+        "_dead_letter_queue": "dead",
+        "_dead_letter_queue_messages_ttl": 60,
+    }
+    for name, value in settings.items():
+        storage.queues.update_metadata("q", {name: value})
+    assert storage.queues.get_metadata("q") == settings
+    for name in reversed(settings):
+        storage.queues.update_metadata("q", remove=[name])
+    assert storage.queues.get_metadata("q") == {}
+
+
+def test_a_misspelt_setting_is_not_removed_without_a_word(storage: Storage) -> None:
+    storage.queues.create("q", {"_max_claim_count": 3})
+    why = "remove contains the unknown key '_max_claim_cuont', and names that begin with '_' are reserved; did you mean"
+    refused(InvalidMetadata, why, lambda name: storage.queues.update_metadata("q", remove=[name]), "_max_claim_cuont")
+    assert storage.queues.update_metadata("q", remove=["mine", "_flavor"]) == {"_max_claim_count": 3}
 
 
 # --- batches ----------------------------------------------------------------------------------------

@@ -72,8 +72,8 @@ class Queues:
         """Set some keys and remove others; the rest stay, also those that other clients change at the same time.
 
         Returns the metadata as they are then. They are checked as a whole: ``_dead_letter_queue`` can be set once
-        ``_max_claim_count`` is, or together with it. To remove a key that is not there is no error. Raises
-        ``QueueDoesNotExist``, ``InvalidMetadata``.
+        ``_max_claim_count`` is, or together with it. To remove a key that is not there is no error, unless it begins
+        with ``_`` and is no known one. Raises ``QueueDoesNotExist``, ``InvalidMetadata``.
         """
         key = self._context.key(name, project)
         wanted, unwanted = validation.metadata_changes({} if changes is None else changes, remove)
@@ -81,6 +81,7 @@ class Queues:
 
         def change(metadata: dict[str, Any]) -> bytes:
             nonlocal result
+            validation.removal(unwanted, metadata)
             result = {known: value for known, value in metadata.items() if known not in unwanted} | wanted
             return validation.metadata(result, name, self._context.limits, stored=metadata.keys() - wanted.keys())
 

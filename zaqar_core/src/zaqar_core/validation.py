@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -184,6 +183,13 @@ def metadata_changes(changes: object, remove: object) -> tuple[dict[str, Any], s
     return wanted, unwanted
 
 
+def removal(keys: Collection[str], stored: Collection[str]) -> None:
+    """Refuse to remove what is neither stored nor known: it is probably misspelt."""
+    for key in keys:
+        if key.startswith("_") and key not in settings.NAMES and key not in stored:
+            raise _unknown_name(key, "remove contains")
+
+
 def pool_name(value: object) -> str:
     """As a queue's name."""
     return _name(value, "pool name")
@@ -329,11 +335,13 @@ def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits) -> None:
     ):
         if key in metadata:
             duration(metadata[key], key, minimum, maximum)
-    delay, ttl = metadata.get("_default_message_delay", 0.0), metadata.get("_default_message_ttl", math.inf)
-    if delay >= ttl:
+    delay, ttl = metadata.get("_default_message_delay", 0.0), metadata.get("_default_message_ttl")
+    own = "_default_message_ttl" if ttl is not None else "_default_message_ttl, which is not set,"
+    ttl = min(bounds.DEFAULT_MESSAGE_TTL, limits.max_message_ttl) if ttl is None else ttl
+    if delay > 0 and delay >= ttl:
         raise InvalidMetadata(
-            f"_default_message_delay is {delay:.10g} s and _default_message_ttl is {ttl:.10g} s: such messages would "
-            "expire before they come; make the delay less than the ttl"
+            f"_default_message_delay is {delay:.10g} s and {own} is {ttl:.10g} s: such messages would expire before "
+            "they come; make the delay less than the ttl, or set both together"
         )
     for key in ("_max_messages_post_size", "_max_claim_count"):
         count = metadata.get(key, 1)
@@ -347,16 +355,21 @@ def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits) -> None:
                 "_dead_letter_queue is set, but _max_claim_count is not, so no message would ever go there; set "
                 "_max_claim_count to how many times a message may be claimed, such as 3"
             )
+    elif "_dead_letter_queue_messages_ttl" in metadata:
+        raise InvalidMetadata(
+            "_dead_letter_queue_messages_ttl is set, but _dead_letter_queue is not, so there would be no dead letters; "
+            "set _dead_letter_queue to the name of a queue, or remove both"
+        )
     flavor = metadata.get("_flavor", "")
     if not isinstance(flavor, str):
         raise InvalidMetadata(f"_flavor is {shown(flavor)}; it is the name of a flavor: pass a string")
 
 
-def _unknown_name(key: str) -> InvalidMetadata:
+def _unknown_name(key: str, where: str = "metadata has") -> InvalidMetadata:
     close = get_close_matches(key.lower(), settings.NAMES, n=1)
     meant = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(settings.NAMES)}."
     return InvalidMetadata(
-        f"metadata has the unknown key {shown(key)}, and names that begin with '_' are reserved; {meant} For a key of "
+        f"{where} the unknown key {shown(key)}, and names that begin with '_' are reserved; {meant} For a key of "
         "your own, leave out the '_'"
     )
 

@@ -220,6 +220,7 @@ def test_every_public_method_is_an_operation(storage: Storage) -> None:
     }
     inside = {
         "pools.leave",
+        "pools.members",
         "pools.move",
         "pools.capabilities_by_flavor",
         "subscriptions.drop",

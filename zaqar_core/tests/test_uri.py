@@ -60,6 +60,13 @@ def test_parts_that_are_missing_or_odd(
     assert (uri.username, uri.password, uri.hosts, uri.path) == (username, password, hosts, path)
 
 
+@pytest.mark.parametrize(
+    "host", ["", "a", "a.b.", "my_redis", "bücher.example", "127.0.0.1:1", "[::1]:1", "[fe80::1%25lo]", "123456789012"]
+)
+def test_hosts_are_host_names_and_ip_addresses(host: str) -> None:
+    assert Uri.parse(f"x://{host}/p").hosts == host
+
+
 @settings(deadline=None, derandomize=True, database=None)
 @given(user=TEXT, password=TEXT, path=TEXT, options=st.dictionaries(NAMES, TEXT, max_size=3))
 def test_any_text_comes_through_percent_encoding(user: str, password: str, path: str, options: dict[str, str]) -> None:
@@ -118,12 +125,13 @@ def test_an_at_sign_that_could_end_a_password_elsewhere_is_refused(text: str) ->
     [
         *("me:hunter2", "h:65536", "h:1:2", "h:" + "9" * 5000, "h:٣", "h:-1", "[::1", "::1", "[]", "[h]", "[::1]x"),
         *("a..b", "a" * 64, "a." * 127 + "a", ".a", "a b", "a%20b", "a\\b", "a;b", "😀", "\ud800", "a,b c", "h\uff1a1"),
+        *("999.999.999.999", "1.2.3.4.5", "x.123"),
         "a" * 1_000_000,
     ],
     ids=lambda host: f"{ascii(host)[:20]} {len(host)}",
 )
 def test_what_is_no_host_and_port_is_refused_and_not_echoed(host: str) -> None:
-    with pytest.raises(InvalidUri, match="the x URI has no host and port that can be; write host, host:port") as raised:
+    with pytest.raises(InvalidUri, match="the x URI has an invalid host or port; write host, host:port") as raised:
         Uri.parse(f"x://{host}/p")
     assert host not in str(raised.value)
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from zaqar_core.encoding import shown
 from zaqar_core.errors import InvalidOption, InvalidUri
+from zaqar_core.kit.resolve import is_host
 from zaqar_core.terminal import printable
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -26,7 +27,6 @@ _SECRET = re.compile(
 )
 _HIDDEN = "***"
 _HIGHEST_PORT = 65535
-_LONGEST_HOST = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ class Uri:
                 f"{uri} has an '@' behind a '/' or '?'; write '@' as %40, and in a user name or password also write "
                 "'/' as %2F, '?' as %3F, '#' as %23 and '%' as %25"
             )
-        if not all(map(_is_host, hosts.split(","))):
+        if not all(map(_is_host_and_port, hosts.split(","))):
             raise InvalidUri(
-                f"{uri} has no host and port that can be; write host, host:port or [IPv6 address]:port, several with "
-                "commas between, and user and password before an '@'"
+                f"{uri} has an invalid host or port; write host, host:port or [IPv6 address]:port, separate several "
+                "with commas, and write user and password before an '@'"
             )
         decoded = _decoded(path)
         pairs = _pairs(query)
@@ -173,17 +173,16 @@ def _pairs(query: str) -> list[tuple[str, str]] | None:
     return pairs
 
 
-def _is_host(text: str) -> bool:
-    """Whether it is a host that may have a port; nothing at all may be one too, the driver's default."""
+def _is_host_and_port(text: str) -> bool:
+    """Whether it is a host, with or without a port; an empty one is the driver's default."""
     found = _HOST.match(text)
     if not found or int(found["port"] or 0) > _HIGHEST_PORT:
         return False
+    if found["address"] is None:
+        return not found["name"] or is_host(found["name"])
     try:
-        if found["address"] is not None:
-            return bool(IPv6Address(found["address"].replace("%25", "%")))
-        name = found["name"].removesuffix(".")
-        return not name or (len(name) <= _LONGEST_HOST and len(name.encode("idna")) <= _LONGEST_HOST)
-    except ValueError:  # a label that is empty or too long is a UnicodeError
+        return bool(IPv6Address(found["address"].replace("%25", "%")))
+    except ValueError:
         return False
 
 

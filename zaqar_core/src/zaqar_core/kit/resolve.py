@@ -31,7 +31,8 @@ Address = tuple[socket.AddressFamily, Any]
 def is_host(text: str) -> bool:
     """Whether it can be a host's name (also an international one, or with underscores) or its IP address.
 
-    Check the hosts of a URI with it: what cannot be a name is never looked up.
+    ``Uri.parse`` checks hosts with it, and what cannot be a host is never looked up. What ends like an IPv4 address has
+    to be one.
     """
     if _literals(text, 0):
         return True
@@ -42,7 +43,8 @@ def is_host(text: str) -> bool:
     except UnicodeError:
         return False
     labels = name.split(b".")
-    return len(name) <= _LONGEST_NAME and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+    looks_like_address = len(labels) > 1 and labels[-1].isdigit()
+    return len(name) <= _LONGEST_NAME and all(map(_LABEL.fullmatch, labels)) and not looks_like_address
 
 
 def connect(host: str, port: int, deadline: float) -> socket.socket:
@@ -98,7 +100,8 @@ def resolve(host: str, port: int, deadline: float) -> list[Address]:
         if lookup.answer is None:
             answered.get(timeout=max(0.0, deadline - time.monotonic()))
     except Empty:
-        raise TimeoutError(f"the name {host} could not be looked up in time") from None
+        busy = "" if lookup.taken else f": {len(_state.workers)} other lookups are under way, as many as may be"
+        raise TimeoutError(f"the name {host} could not be looked up in time{busy}") from None
     finally:
         lookup.waiting.remove(answered)
     answer = lookup.answer

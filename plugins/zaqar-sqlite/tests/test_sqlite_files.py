@@ -297,23 +297,6 @@ def test_the_permissions_of_a_file_that_is_there_stay_the_operators(path: Path, 
     assert driver.health()["file_mode"] == "0664"
 
 
-def test_what_python_cannot_read_of_a_damaged_file_is_damage(path: Path, open_driver: Open) -> None:
-    driver = open_driver()
-    post(driver)
-    for damage in ("headers = '{'", "headers = 5"):
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute(f"UPDATE messages SET {damage}")
-            connection.commit()
-        with pytest.raises(IncompatibleStorage, match="message number 1 cannot be read; the file is damaged"):
-            listed(driver)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE messages SET headers = '', client_id = CAST(x'ff' AS TEXT)")
-        connection.commit()
-    with pytest.raises(IncompatibleStorage, match="damaged"):
-        listed(driver)
-    driver.ping()
-
-
 def test_a_host_whose_clock_is_beyond_what_the_file_can_store_is_told(
     path: Path, open_driver: Open, set_clock: Callable[[float], None]
 ) -> None:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import islice, tee
 from typing import Any, Final
@@ -14,7 +13,7 @@ from zaqar_core.contract import ClaimController, QueueKey, StoredClaim, StoredMe
 from zaqar_core.errors import InvalidDuration
 from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
-from zaqar_sqlite.ids import new_tokens, seq_of, to_id
+from zaqar_sqlite.ids import new_tokens, seqs_of, to_id
 from zaqar_sqlite.settle import read, write
 from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, UNCLAIMED, QueueTransaction, json_list
 
@@ -30,14 +29,15 @@ _TAKE: Final = f"""
 _MEMBERS: Final = "queue = :queue AND due_at = :ends_at AND claim = :claim"
 _BY_POSITION: Final = " ORDER BY position, seq"
 _SELECT: Final = f"SELECT {COLUMNS} FROM messages WHERE {_MEMBERS}{_BY_POSITION}"
-_SELECT_LIVES: Final = f"SELECT seq, expires_at FROM messages WHERE {_MEMBERS}"
+_SELECT_LIVES: Final = f"SELECT seq, CAST(expires_at AS INTEGER) FROM messages WHERE {_MEMBERS}"
 _RENEW: Final = f"UPDATE messages SET due_at = :until, expires_at = max(expires_at, :expires_at) WHERE {_MEMBERS}"
 _RELEASE: Final = f"UPDATE messages SET state = {ACTIVE}, claim = NULL, due_at = expires_at WHERE {_MEMBERS}"
 _POSTPONE: Final = f"""
     UPDATE messages SET state = {DELAYED}, claim = NULL, position = ? + json_each.key, due_at = ?
     FROM json_each(?) WHERE seq = json_each.value
 """
-_ONLY: Final = " AND printf('%x-%s', seq, token) IN (SELECT value FROM json_each(:ids))"
+_ONLY: Final = " AND seq IN (SELECT value FROM json_each(:seqs))"
+_TOKENS: Final = "SELECT seq, CAST(token AS BLOB) FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
 
 
 class SqliteClaims(ClaimController):
@@ -57,6 +57,8 @@ class SqliteClaims(ClaimController):
             lives_until = ends_at + to_ms(grace)
             connection = transaction.connection
             rows = _oldest(transaction, limit, max_claim_count)
+            if not rows:
+                return StoredClaim(None, ttl, 0.0)
             connection.execute(_TAKE, (seq, ends_at, lives_until, json_list(row[0] for row in rows)))
             connection.execute(_INSERT, (seq, transaction.queue, transaction.now, ends_at, token))
             transaction.counts[ACTIVE] -= len(rows)
@@ -67,7 +69,7 @@ class SqliteClaims(ClaimController):
             for *identity, expires_at, own_token, client_id, claim_count, headers, body in rows:
                 used_up = max_claim_count is not None and claim_count >= max_claim_count
                 lives = max(expires_at, lives_until)
-                row = (*identity, lives, own_token, client_id, claim_count + 1, headers, body, claim_id)
+                row = (*identity, lives, own_token, client_id, claim_count + 1, headers, body, seq, token.encode())
                 (exhausted if used_up else messages).append(transaction.message_of(row))
             return StoredClaim(claim_id, to_ms(ttl) / 1000, 0.0, messages, exhausted)
 
@@ -123,6 +125,7 @@ class SqliteClaims(ClaimController):
             claim = transaction.find_claim(claim_id)
             if claim is None:
                 return None
+            connection = transaction.connection
             values: dict[str, int | str | None] = {
                 "queue": transaction.queue,
                 "ends_at": claim.ends_at,
@@ -131,8 +134,8 @@ class SqliteClaims(ClaimController):
             only = ""
             if message_ids is not None:
                 only = _ONLY
-                values["ids"] = json.dumps([some_id for some_id in message_ids if seq_of(some_id) is not None])
-            connection = transaction.connection
+                rows = connection.execute(_TOKENS, (json_list(seqs_of(message_ids)),))
+                values["seqs"] = json_list(seq for seq, token in rows if to_id(seq, token) in named)
             if delay > 0:
                 members = connection.execute(f"{_SELECT_LIVES}{only}{_BY_POSITION}", values).fetchall()
                 until = transaction.now + to_ms(delay)
@@ -150,6 +153,7 @@ class SqliteClaims(ClaimController):
             transaction.changed = transaction.timed = True
             return None
 
+        named = set(message_ids or ())
         too_short = write(self._database, queue, work)
         if too_short is not None:
             raise InvalidDuration(

@@ -13,6 +13,8 @@ from os import urandom
 _TOKEN_BYTES = 9
 _TOKEN_LENGTH = 12
 # Fifteen hexadecimal digits stay below SQLite's largest integer.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{12}")
+_OTHER = re.compile(r"[^A-Za-z0-9_-]")
 _ID = re.compile(r"(0|[1-9a-f][0-9a-f]{0,14})-[A-Za-z0-9_-]{12}")
 
 
@@ -22,9 +24,15 @@ def new_tokens(count: int) -> list[str]:
     return [text[start : start + _TOKEN_LENGTH] for start in range(0, len(text), _TOKEN_LENGTH)]
 
 
-def to_id(seq: int, token: str) -> str:
-    """The id of the row ``seq``."""
-    return f"{seq:x}-{token}"
+def to_id(seq: int, token: str | bytes) -> str:
+    """The id of the row ``seq``. ``token``: as it is made (text) or stored (bytes)."""
+    return f"{seq:x}-{token if isinstance(token, str) else _token_of(token)}"
+
+
+def _token_of(stored: bytes) -> str:
+    """Of a damaged token, what can still be part of an id, and is the same each time."""
+    text = stored.decode("ascii", "replace")
+    return text if _TOKEN.fullmatch(text) else _OTHER.sub("_", text)[:_TOKEN_LENGTH].ljust(_TOKEN_LENGTH, "_")
 
 
 def seq_of(some_id: str) -> int | None:

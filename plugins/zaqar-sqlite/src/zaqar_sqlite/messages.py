@@ -28,7 +28,7 @@ from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
 from zaqar_sqlite.ids import new_tokens, seqs_of, to_id
 from zaqar_sqlite.settle import read, write
-from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, QueueTransaction, json_list
+from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, OTHERS_COLUMNS, QueueTransaction, json_list
 
 _START: Final = "0-0"
 _MARKER: Final = re.compile(r"(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})")
@@ -43,7 +43,8 @@ _INSERT: Final = """
 # "+queue": the plus keeps SQLite from searching the whole queue by an index instead of the few rows by number.
 _BY_SEQ: Final = f"SELECT {COLUMNS} FROM messages WHERE seq IN (SELECT value FROM json_each(?)) AND +queue = ?"
 _HOLDERS: Final = """
-    SELECT seq, token, state, claim FROM messages WHERE seq IN (SELECT value FROM json_each(?)) AND +queue = ?
+    SELECT seq, CAST(token AS BLOB), state, claim FROM messages
+    WHERE seq IN (SELECT value FROM json_each(?)) AND +queue = ?
 """
 _DELETE: Final = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
 _POP: Final = f"""
@@ -52,15 +53,14 @@ _POP: Final = f"""
     RETURNING {COLUMNS}
 """
 # Two ranges, since an index search takes no pair of columns as its bound, and thousands may share a position.
-_OTHERS_COLUMNS: Final = COLUMNS.replace("body", "CASE WHEN client_id = :hidden THEN NULL ELSE body END")
 _RANGE: Final = f"""
     SELECT * FROM (
-        SELECT {_OTHERS_COLUMNS} FROM messages
+        SELECT {OTHERS_COLUMNS} FROM messages
         WHERE queue = :queue AND state = :state AND position = :position AND seq > :seq
         ORDER BY seq LIMIT :limit)
     UNION ALL
     SELECT * FROM (
-        SELECT {_OTHERS_COLUMNS} FROM messages
+        SELECT {OTHERS_COLUMNS} FROM messages
         WHERE queue = :queue AND state = :state AND position > :position
         ORDER BY position, seq LIMIT :limit)
 """
@@ -221,7 +221,7 @@ class SqliteMessages(MessageController):
                 complete = len(rows) < step
                 for row in rows:
                     after = _by_position(row)
-                    if row[5] != exclude_client:
+                    if row[5] != hidden:
                         shown.append(row)
                     elif row[1] <= transaction.position:
                         # A marker goes past hidden messages, but not past later posts: these come before a delayed one.
@@ -237,6 +237,7 @@ class SqliteMessages(MessageController):
             )
 
         start = _read_marker(marker or _START)
+        hidden = None if exclude_client is None else exclude_client.encode()
         stop = _halfway(self._database.deadline())
         step = limit + 1 if exclude_client is None else limit + 1 + _SCANNED_FOR_OTHERS
         states = [ACTIVE, *([CLAIMED] if include_claimed else []), *([DELAYED] if include_delayed else [])]
@@ -332,6 +333,6 @@ def _delete(transaction: QueueTransaction, found: Sequence[tuple[int, int, int |
     if found:
         transaction.connection.execute(_DELETE, (json_list(seq for seq, _, _ in found),))
         for _, state, _ in found:
-            transaction.counts[state] -= 1
+            transaction.uncount(state)
         transaction.drop_empty_claims(claim for _, _, claim in found)
         transaction.changed = True

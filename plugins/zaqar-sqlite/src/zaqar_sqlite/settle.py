@@ -74,7 +74,7 @@ def settle(transaction: QueueTransaction) -> bool:
     expired: list[int] = []
     available: list[int] = []
     for seq, state, _, expires_at in rows:
-        transaction.counts[state] -= 1
+        transaction.uncount(state)
         (expired if expires_at <= transaction.now else available).append(seq)
     transaction.counts[ACTIVE] += len(available)
     connection.execute(_REMOVE, (json_list(expired),))
@@ -86,7 +86,8 @@ def settle(transaction: QueueTransaction) -> bool:
 
 
 _DUE: Final = """
-    SELECT seq, state, claim, expires_at FROM messages WHERE queue = ? AND due_at <= ? ORDER BY due_at LIMIT ?
+    SELECT seq, state, claim, CAST(expires_at AS INTEGER) FROM messages
+    WHERE queue = ? AND due_at <= ? ORDER BY due_at LIMIT ?
 """
 _REMOVE: Final = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
 # A delay that the clock, set back, made longer: its message comes behind what was listed meanwhile, not before it.

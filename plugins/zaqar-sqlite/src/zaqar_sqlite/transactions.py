@@ -1,7 +1,5 @@
 """One queue inside one transaction: its counters, the time, the next number, and rows turned into messages."""
 
-# ruff: noqa: S608 - statements are put together from constants alone
-
 from __future__ import annotations
 
 import json
@@ -10,16 +8,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from zaqar_core.contract import NO_HEADERS, QueueKey, StoredMessage
-from zaqar_core.errors import IncompatibleStorage
 from zaqar_sqlite.ids import seq_of, to_id
 
 ACTIVE: Final = 0
 CLAIMED: Final = 1
 DELAYED: Final = 2
 
-UNCLAIMED: Final = "seq, position, posted_at, expires_at, token, client_id, claim_count, headers, body"
-COLUMNS: Final = f"{UNCLAIMED}, (SELECT printf('%x-%s', seq, token) FROM claims WHERE claims.seq = messages.claim)"
-"""What ``message_of`` needs of a message, in this order; of one without a claim, the last is None."""
+# A damaged file may hold anything in any column. As bytes, a text that is not UTF-8 can be read; a body of another type
+# becomes bytes that are never taken for a body.
+_UNREADABLE: Final = b"\xc1"
+"""Starts neither JSON nor what codecs wrote, so the bytes behind it are never taken for a body."""
+_ENVELOPE: Final = """
+    seq, position, CAST(posted_at AS INTEGER), CAST(expires_at AS INTEGER), CAST(token AS BLOB),
+    CAST(client_id AS BLOB), CAST(claim_count AS INTEGER), CAST(headers AS BLOB)
+"""
+_BODY: Final = f"""
+    iif(typeof(body) = 'blob', body, CAST(x'{_UNREADABLE.hex()}' || ifnull(body, '') AS BLOB))
+"""
+_CLAIM: Final = "claim, (SELECT CAST(token AS BLOB) FROM claims WHERE claims.seq = messages.claim)"
+UNCLAIMED: Final = f"{_ENVELOPE}, {_BODY}"
+COLUMNS: Final = f"{UNCLAIMED}, {_CLAIM}"
+"""What ``message_of`` needs of a message, in this order; of one without a claim, the last two are None."""
+OTHERS_COLUMNS: Final = f"{_ENVELOPE}, CASE WHEN client_id = :hidden THEN NULL ELSE {_BODY} END, {_CLAIM}"
+"""The same, without the bodies of the client ``:hidden``."""
 
 POSITIONS_PER_MS: Final = 100_000
 """Positions are finer than time: 0 is for what is posted in a millisecond; the others, from 1, are for what becomes
@@ -90,13 +101,18 @@ class QueueTransaction:
         self.changed = self.timed = True
         return first
 
+    def uncount(self, state: int) -> None:
+        """A message leaves this state. In a damaged file it may be none."""
+        if state in (ACTIVE, CLAIMED, DELAYED):
+            self.counts[state] -= 1
+
     def find_claim(self, claim_id: str) -> Claim | None:
         """The live claim of this queue."""
         seq = seq_of(claim_id)
         if seq is None:
             return None
         row = self.connection.execute(
-            "SELECT started_at, ends_at, token FROM claims WHERE seq = ? AND queue = ?", (seq, self.queue)
+            "SELECT started_at, ends_at, CAST(token AS BLOB) FROM claims WHERE seq = ? AND queue = ?", (seq, self.queue)
         ).fetchone()
         if row is None or to_id(seq, row[2]) != claim_id or row[1] <= self.now:
             return None
@@ -109,17 +125,23 @@ class QueueTransaction:
             self.connection.execute(_DROP_EMPTY_CLAIMS, (json_list(claims),))
 
     def message_of(self, row: Sequence[Any]) -> StoredMessage:
-        """The message in a row of ``COLUMNS``."""
-        seq, _, posted_at, expires_at, token, client_id, claim_count, headers, body, claim_id = row
+        """The message in a row of ``COLUMNS``.
+
+        If its headers or its client cannot be read, neither can its body: that is ``_UNREADABLE`` and what is stored.
+        """
+        seq, _, posted_at, expires_at, token, client_id, claim_count, headers, body, claim, claim_token = row
+        client, known = _text(client_id), _headers(headers)
+        if client is None or known is None:
+            client, known, body = client_id.decode(errors="replace"), known or NO_HEADERS, _UNREADABLE + body
         return StoredMessage(
             id=to_id(seq, token),
             body=body,
             ttl=(expires_at - posted_at) / 1000,
             age=self.seconds_since(posted_at),
-            client_id=client_id,
-            claim_id=claim_id,
+            client_id=client,
+            claim_id=None if claim_token is None else to_id(claim, claim_token),
             claim_count=claim_count,
-            headers=_headers(headers, seq),
+            headers=known,
         )
 
     def seconds_since(self, moment: int) -> float:
@@ -139,15 +161,24 @@ class QueueTransaction:
             )
 
 
-def _headers(text: str, seq: int) -> Mapping[str, str]:
-    if not text:
+def _text(stored: bytes) -> str | None:
+    """None if it is not UTF-8."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _headers(stored: bytes) -> Mapping[str, str] | None:
+    """None if they cannot be read."""
+    if not stored:
         return NO_HEADERS
     try:
-        return dict(json.loads(text))
-    except (TypeError, ValueError) as error:
-        raise IncompatibleStorage(
-            f"the headers of message number {seq} cannot be read; the file is damaged: restore a backup"
-        ) from error
+        headers = json.loads(stored.decode())
+    except (ValueError, RecursionError):
+        return None
+    sound = isinstance(headers, dict) and all(type(value) is str for value in headers.values())
+    return headers if sound else None
 
 
 def json_list(seqs: Iterable[int]) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 import zaqar_core
 from zaqar_core import Limits, Storage
-from zaqar_core.errors import ClaimDoesNotExist, InvalidDuration, InvalidInput, InvalidLimit
+from zaqar_core.errors import ClaimDoesNotExist, InvalidDuration, InvalidInput, InvalidLimit, InvalidMetadata
 from zaqar_core.models import NewMessage
 
 NARROW = Limits(
@@ -98,6 +98,22 @@ def test_what_is_given_is_refused_beyond_the_limits(storage: Storage, call: Call
     with pytest.raises((InvalidLimit, InvalidDuration)):
         call(storage)
     assert storage.messages.stats("q").free == 3
+
+
+def test_other_metadata_can_be_changed_beside_those_beyond_the_limits(uri: str) -> None:
+    with zaqar_core.connect(uri) as wide, zaqar_core.connect(uri, limits=NARROW) as narrow:
+        beyond = {"_default_message_ttl": 7200, "_default_message_delay": 3500, "_dead_letter_queue_messages_ttl": 7200}
+        stored = {**beyond, "_dead_letter_queue": "dead", "_max_claim_count": 3}
+        wide.queues.create("q", stored)
+        assert narrow.queues.update_metadata("q", {"note": 1}) == {**stored, "note": 1}
+        assert narrow.queues.update_metadata("q", remove=["note"]) == stored
+        for name, value in beyond.items():
+            with pytest.raises(InvalidMetadata, match=name):
+                narrow.queues.update_metadata("q", {name: value})
+        with pytest.raises(InvalidMetadata, match="make the delay less than the ttl"):
+            narrow.queues.update_metadata("q", {"_default_message_ttl": 1})
+        assert narrow.queues.update_metadata("q", remove=["_default_message_ttl"])["_default_message_delay"] == 3500
+        assert narrow.queues.update_metadata("q", {"note": 2})["note"] == 2
 
 
 def test_update_without_a_ttl_renews_by_the_claim_s_own(uri: str) -> None:

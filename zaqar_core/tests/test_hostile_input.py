@@ -107,6 +107,9 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
         yield opened
 
 
+CORE_ONLY = ("close", "drop", "leave", "members", "move", "capabilities_by_pool")
+
+
 def methods(storage: Storage) -> Iterator[tuple[str, Callable[..., object]]]:
     """The public methods of the controllers, of ``Storage`` and of the handles, by name."""
     handle = storage.queue("q")
@@ -116,7 +119,7 @@ def methods(storage: Storage) -> Iterator[tuple[str, Callable[..., object]]]:
     objects |= {"storage": storage, "handle": handle, "claim": claim, "message": message}
     for noun, owner in objects.items():
         for name, method in inspect.getmembers(owner, inspect.ismethod):
-            if not name.startswith("_") and name not in ("close", "drop", "leave", "move", "capabilities_by_pool"):
+            if not name.startswith("_") and name not in CORE_ONLY:
                 yield f"{noun}.{name}", method
 
 

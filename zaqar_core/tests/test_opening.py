@@ -78,6 +78,8 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
         "raise Keeping(uri)",
         "raise RuntimeError('outer') from ValueError(repr(secret))",
         "raise ExceptionGroup('all', [ValueError(uri.options['token'])])",
+        "error = ValueError('no'); error.__cause__ = OSError(secret); raise ExceptionGroup('all', [error])",
+        "inner = ExceptionGroup(secret, [ValueError('no')]); raise ExceptionGroup('all', [inner, KeyError(1)])",
         "error = RuntimeError('see the note'); error.add_note(secret); raise error",
         "raise RuntimeError(uri.options['of'])",
         "secret.encode('ascii')",
@@ -111,6 +113,20 @@ def test_an_error_of_this_project_stays_what_it_is_without_the_secret(mine: Call
     with pytest.raises((errors.StorageUnavailable, errors.InvalidOption)) as raised:
         zaqar_core.connect(URI)
     assert shown(raised.value) == []
+
+
+def test_the_members_of_a_group_are_kept_without_the_secret(mine: Callable[..., None]) -> None:
+    mine("raise ExceptionGroup('all', [LookupError('a table'), errors.StorageFull(secret), ValueError(secret)])")
+    with pytest.raises(errors.BrokenDriver) as raised:
+        zaqar_core.connect(URI)
+    group = raised.value.__cause__
+    assert isinstance(group, ExceptionGroup)
+    assert group.message == "all"
+    assert [(type(one).__name__, str(one)) for one in group.exceptions] == [
+        ("LookupError", "a table"),
+        ("StorageFull", "***"),
+        ("HiddenError", "ValueError: ***"),
+    ]
 
 
 def test_an_error_that_shows_no_secret_is_the_drivers_own(mine: Callable[..., None]) -> None:

@@ -10,7 +10,7 @@ from zaqar_core.errors import ZaqarError
 from zaqar_core.uri import Uri
 
 _SHORTEST = 4
-"""Shorter ones are part of ordinary words: hiding them there would tell them."""
+"""Shorter secrets are not hidden: they are part of ordinary words, and hiding them there would tell them."""
 
 
 class HiddenError(Exception):
@@ -18,7 +18,10 @@ class HiddenError(Exception):
 
 
 class Secrets:
-    """What no text about these URIs may show: passwords, users without one, and options that sound like a secret."""
+    """What no text about these URIs may show: passwords, users without one, and options that sound like a secret.
+
+    Those of fewer than 4 characters are shown.
+    """
 
     def __init__(self, *uris: Uri) -> None:
         self._forms: list[str] = []
@@ -40,17 +43,33 @@ class Secrets:
         return text
 
     def hide_in_error(self, error: BaseException) -> BaseException:
-        """The error, whose text and whose causes' texts then show none of them; another one if that cannot be."""
+        """The error, without secrets in its text, its causes' and its members' texts; another one if that cannot be."""
         links = list(_links(error))
         if not any(map(self._shows, links)):
             return error
-        stands_for = {id(link): self._replaced(link) for link in links}
+        stands_for: dict[int, BaseException] = {}
+        for link in links:
+            self._replace(link, stands_for)
         for link in links:
             new = stands_for[id(link)]
             new.__cause__ = None if link.__cause__ is None else stands_for[id(link.__cause__)]
             new.__context__ = None if link.__context__ is None else stands_for[id(link.__context__)]
             new.__suppress_context__ = link.__suppress_context__
         return stands_for[id(error)]
+
+    def _replace(self, error: BaseException, stands_for: dict[int, BaseException]) -> BaseException:
+        """What stands for the error from now on; a group is built anew, as its members are fixed."""
+        known = stands_for.get(id(error))
+        if known is not None:
+            return known
+        if isinstance(error, BaseExceptionGroup):
+            members = [self._replace(member, stands_for) for member in error.exceptions]
+            new: BaseException = error
+            if self._shows(error) or [*map(id, members)] != [*map(id, error.exceptions)]:
+                new = BaseExceptionGroup(self.hide(error.message), members).with_traceback(error.__traceback__)
+        else:
+            new = self._replaced(error)
+        return stands_for.setdefault(id(error), new)
 
     def _replaced(self, error: BaseException) -> BaseException:
         if self._shows(error) and isinstance(error, ZaqarError):
@@ -78,7 +97,7 @@ def said(error: BaseException) -> str:
 
 
 def _links(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and all that led to it, each once."""
+    """The error, all that led to it, and the members of groups, each once."""
     seen: set[int] = set()
     todo = [error]
     while todo:
@@ -87,6 +106,8 @@ def _links(error: BaseException | None) -> Iterator[BaseException]:
             seen.add(id(link))
             yield link
             todo += [link.__cause__, link.__context__]
+            if isinstance(link, BaseExceptionGroup):
+                todo += link.exceptions
 
 
 def _forms(secret: str) -> Iterable[str]:

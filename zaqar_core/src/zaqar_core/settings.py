@@ -27,7 +27,7 @@ def settings(queue: QueueKey, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
 
 
 def _is_count(value: object) -> bool:
@@ -38,7 +38,8 @@ def _is_queue_name(value: object) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= bounds.MAX_QUEUE_NAME and "\0" not in value
 
 
-_LONGEST = 1e12
+LONGEST: Final = 1e12
+"""How many seconds a stored duration may have, whatever the limits of this client are."""
 _SECONDS = ("a number of seconds", _is_seconds)
 _COUNT = ("a whole number of at least 1", _is_count)
 

@@ -148,7 +148,7 @@ def headers(value: object) -> Mapping[str, str]:
 def metadata(value: object, queue: str, limits: Limits, *, stored: Collection[str] = ()) -> bytes:
     """A JSON object whose reserved keys have values of their kind, as bytes; ``None`` means not set.
 
-    ``stored``: keys that the datastore has already, and which may therefore be unknown here.
+    ``stored``: keys that the datastore has already. They may be unknown here, or beyond the limits of this client.
     """
     plain = _mapping(value, "metadata", limits.max_metadata_bytes, InvalidMetadata)
     data = encode(plain, "metadata", InvalidMetadata)
@@ -160,7 +160,7 @@ def metadata(value: object, queue: str, limits: Limits, *, stored: Collection[st
         if key.startswith("_") and key not in settings.NAMES and key not in stored:
             raise _unknown_name(key)
     try:
-        _reserved({key: item for key, item in plain.items() if item is not None}, queue, limits)
+        _reserved({key: item for key, item in plain.items() if item is not None}, queue, limits, stored)
     except (InvalidDuration, InvalidQueueName) as error:
         raise InvalidMetadata(str(error)) from error
     return data
@@ -326,18 +326,24 @@ def _options(value: object, error: type[InvalidInput]) -> dict[str, Any]:
     return options
 
 
-def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits) -> None:
-    """Check the keys that the core acts on; any other key is the application's own."""
+def _reserved(metadata: Mapping[str, Any], queue: str, limits: Limits, stored: Collection[str]) -> None:
+    """Check the keys that the core acts on; any other key is the application's own.
+
+    The limits do not apply to ``stored`` ones.
+    """
     for key, minimum, maximum in (
         ("_default_message_ttl", bounds.MIN_DURATION, limits.max_message_ttl),
         ("_default_message_delay", 0.0, limits.max_message_delay),
         ("_dead_letter_queue_messages_ttl", bounds.MIN_DURATION, limits.max_message_ttl),
     ):
         if key in metadata:
-            duration(metadata[key], key, minimum, maximum)
+            bounds_here = (0.0, settings.LONGEST) if key in stored else (minimum, maximum)
+            duration(metadata[key], key, *bounds_here)
     delay, ttl = metadata.get("_default_message_delay", 0.0), metadata.get("_default_message_ttl")
     own = "_default_message_ttl" if ttl is not None else "_default_message_ttl, which is not set,"
-    ttl = min(bounds.DEFAULT_MESSAGE_TTL, limits.max_message_ttl) if ttl is None else ttl
+    if ttl is None:
+        most = bounds.DEFAULT_MESSAGE_TTL if "_default_message_delay" in stored else limits.max_message_ttl
+        ttl = min(bounds.DEFAULT_MESSAGE_TTL, most)
     if delay > 0 and delay >= ttl:
         raise InvalidMetadata(
             f"_default_message_delay is {delay:.10g} s and {own} is {ttl:.10g} s: such messages would expire before "

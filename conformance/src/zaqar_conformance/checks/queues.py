@@ -10,7 +10,7 @@ from typing import Any
 
 from zaqar_conformance.check import check, ensure, ensure_equal, ensure_raises
 from zaqar_conformance.env import Env
-from zaqar_core import Capability, NewMessage, QueueStats, Storage
+from zaqar_core import Capability, Limits, NewMessage, QueueStats, Storage
 from zaqar_core.errors import (
     BatchTooLarge,
     ClaimDoesNotExist,
@@ -595,6 +595,19 @@ def queue_metadata_updated_in_part_is_checked_as_a_whole(env: Env) -> None:
     ensure_raises(InvalidMetadata, "QUE-013", what, partial(queues.update_metadata, queue, remove=["_max_claim_count"]))
     queues.update_metadata(queue, remove=["_max_claim_count", "_dead_letter_queue"])
     _see_metadata(env, env.storage, queue, {"a": 1}, "QUE-013", "after both keys were removed")
+
+
+@check("QUE-013")
+def queue_metadata_beyond_this_clients_limits_stay(env: Env) -> None:
+    """A client with narrower limits changes other keys of a queue's metadata, and sets none beyond its limits."""
+    queue, wide, narrow = env.queue(), env.storage, env.connect(limits=Limits(max_message_ttl=60))
+    wide.queues.create(queue, {_TTL: 600})
+    changed = narrow.queues.update_metadata(queue, {"a": 1})
+    ensure_equal(changed, {_TTL: 600, "a": 1}, "QUE-013", "what update_metadata returned")
+    for changes in ({_TTL: 120}, {"_dead_letter_queue": "dead"}):
+        what = f"update_metadata with {changes} by a client whose messages may live for 60 s"
+        ensure_raises(InvalidMetadata, "QUE-013", what, partial(narrow.queues.update_metadata, queue, changes))
+    _see_metadata(env, wide, queue, {_TTL: 600, "a": 1}, "QUE-013", "after update_metadata was refused")
 
 
 @check("QUE-014")

@@ -204,6 +204,7 @@ def registry_a_driver_that_fails_to_open(env: Env) -> None:
         "cause": ("raise ValueError('no') from RuntimeError(uri.authority)", BrokenDriver),
         "nothing": ("return None", BrokenDriver),
         "number": ("return int(secret)", BrokenDriver),
+        "group": ("raise ExceptionGroup('all', [ValueError('no'), KeyError(secret)])", BrokenDriver),
         "ours": ("raise StorageUnavailable(f'no {secret}') from OSError(uri.authority)", StorageUnavailable),
     }
     source = "".join(_OPENING.replace("{name}", name).replace("{source}", each) for name, (each, _) in sources.items())

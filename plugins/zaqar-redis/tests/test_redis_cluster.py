@@ -25,7 +25,7 @@ from zaqar_redis.options import Address
 from zaqar_redis.target import RedisClusterTarget, plain_client
 from zaqar_redis.topology import Cluster
 from zaqar_redis.units import queue_stem, space_stem
-from zaqar_redis.wire import Connection, Login, connect
+from zaqar_redis.wire import Connection, Login, connect, packed
 
 
 def opened(uri: str, *, timeout: float = 10, connect_timeout: float = 10) -> RedisDriver:
@@ -282,3 +282,18 @@ def test_one_server_of_a_cluster_is_not_enough(cluster: RedisClusterTarget, tmp_
     for server in cluster.started():
         with pytest.raises(InvalidUri, match=r"redis\+cluster"):
             opened(f"redis://127.0.0.1:{server.port}/0")
+
+
+def test_connections_to_nodes_that_left_are_dropped(clustered: RedisDriver, queue: QueueKey) -> None:
+    topology = clustered._queues.server._topology
+    assert isinstance(topology, Cluster)
+    post(clustered, queue)
+    used = topology.connections(queue_stem("zaqar", queue), time.monotonic() + 5)
+    for _ in range(20):  # addresses of nodes that were there once
+        topology._pool(Address("127.0.0.1", free_port()))
+    topology._slots = ()
+    assert clustered.messages.stats(queue).total == 1
+    assert 1 <= len(topology._pools) <= 3
+    assert topology.connections(queue_stem("zaqar", queue), time.monotonic() + 5) is used
+    topology._pools.clear()  # an operation that holds a pool which is dropped ends all the same
+    assert used.execute(packed(("PING",)), time.monotonic() + 5) == b"PONG"

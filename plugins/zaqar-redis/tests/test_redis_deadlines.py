@@ -6,16 +6,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from zaqar_conformance.servers import Server
+from zaqar_conformance.servers import Server, redis_program
 from zaqar_core import kit
-from zaqar_core.contract import QueueKey, new_id
+from zaqar_core.contract import EncodedMessage, QueueKey, new_id
 from zaqar_core.errors import InvalidUri, StorageUnavailable
 from zaqar_core.uri import Uri
 from zaqar_redis.driver import RedisDriver
+from zaqar_redis.target import sentinel_server
 
 SHORT: Final = 0.4
 """Seconds: a time-out that has to run out."""
@@ -126,3 +129,49 @@ def test_hosts_that_are_none(host: str) -> None:
     for scheme in ("redis", "rediss", "redis+sentinel", "redis+cluster"):
         with pytest.raises(InvalidUri):
             RedisDriver.open(Uri.parse(f"{scheme}://{host}/main"), connect_timeout=1, timeout=1)
+
+
+def test_a_listing_of_others_messages_behind_very_many_own_ends_in_time_and_goes_on(
+    start_server: Callable[..., Server], queue: QueueKey
+) -> None:
+    server = start_server()
+    with closing(opened(server.port, timeout=60)) as driver:
+        for _ in range(12):
+            driver.messages.post(queue, [EncodedMessage(b"1", 600)] * 10_000, client_id="me")
+        [other] = driver.messages.post(queue, [EncodedMessage(b"1", 600)], client_id="other")
+    marker, pages, seen = None, 0, []
+    with closing(opened(server.port, timeout=0.2)) as driver:
+        more = True
+        while more:
+            page = driver.messages.list(
+                queue, marker=marker, limit=10, exclude_client="me", include_claimed=False, include_delayed=False
+            )
+            assert page.marker != marker
+            marker, more = page.marker, page.more
+            pages += 1
+            seen += [each.id for each in page.items]
+    assert seen == [other]
+    assert pages > 1
+
+
+def opened(port: int, *, timeout: float) -> RedisDriver:
+    return RedisDriver.open(Uri.parse(f"redis://127.0.0.1:{port}/0"), connect_timeout=10, timeout=timeout)
+
+
+def test_the_sentinel_that_answered_last_is_asked_first(
+    start_server: Callable[..., Server], mute: str, tmp_path: Path
+) -> None:
+    primary = start_server()
+    sentinel = sentinel_server(redis_program(), tmp_path / "sentinel", primary.port)
+    sentinel.start()
+    try:
+        uri = Uri.parse(f"redis+sentinel://{mute},127.0.0.1:{sentinel.port}/main/0")
+        with closing(RedisDriver.open(uri, connect_timeout=4 * SHORT, timeout=4 * SHORT)) as driver:
+            for _ in range(3):
+                [connections] = driver._queues.server.primaries(0)
+                connections.forget()
+                began = time.monotonic()
+                driver.ping()
+                assert time.monotonic() - began < SHORT  # a third of the time is what the mute one would be given
+    finally:
+        sentinel.kill()

@@ -98,8 +98,9 @@ class RedisMessages(MessageController):
         # One more than asked for, to know whether something follows that is not hidden.
         items: list[StoredMessage] = []
         positions: list[bytes] = []
-        deadline, state = self._queues.deadline(), _UNKNOWN
-        while state == _UNKNOWN:
+        deadline, state, start = self._queues.deadline(), _UNKNOWN, marker
+        stop = _halfway(deadline)
+        while state == _UNKNOWN and len(items) <= limit and (marker == start or time.monotonic() < stop):
             wanted = limit + 1 - len(items)
             now, state, position, last_id, *reached, ids, holders, claims, bodies, found = self._queues.run(
                 scripts.LIST, queue, wanted, *place, *shown, deadline=deadline
@@ -108,7 +109,7 @@ class RedisMessages(MessageController):
             items += messages_of(now, ids, holders, claims, bodies)
             positions += found
         if len(items) <= limit:
-            return StoredPage(items, marker, more=False)
+            return StoredPage(items, marker, more=state == _UNKNOWN)
         return StoredPage(items[:limit], _marker(positions[limit - 1], items[limit - 1].id.encode()), more=True)
 
     def first(self, queue: QueueKey, *, newest: bool) -> StoredMessage | None:
@@ -148,6 +149,12 @@ class RedisMessages(MessageController):
                 settled, _ = self._queues.run(scripts.SETTLE, queue, deadline=deadline)
                 if settled or time.monotonic() >= deadline:
                     return
+
+
+def _halfway(deadline: float) -> float:
+    """When to stop what can be continued by another call, so that this one ends in time."""
+    now = time.monotonic()
+    return now + (deadline - now) / 2
 
 
 def _read_marker(marker: str) -> list[str]:

@@ -79,6 +79,8 @@ class Sentinels(Topology):
     ) -> None:
         self._make = make
         self._sentinels = [Connections(partial(ask, each), f"the Sentinel {each}", limit=limit) for each in sentinels]
+        self._answered: Sequence[Connections] = ()
+        """The Sentinel that knew it last time."""
         self._service = service
         self._probe = probe
         self._connections = Connections(self._connect, f"the primary {service!r}", limit=limit)
@@ -110,7 +112,8 @@ class Sentinels(Topology):
     def _primary(self, deadline: float) -> Address:
         request = packed(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service))
         failures: list[StorageUnavailable] = []
-        for left, sentinel in zip(range(len(self._sentinels), 0, -1), self._sentinels, strict=True):
+        known = list(dict.fromkeys([*self._answered, *self._sentinels]))
+        for left, sentinel in zip(range(len(known), 0, -1), known, strict=True):
             try:
                 found: Any = sentinel.execute(request, _share(deadline, left + 1))
             except StorageUnavailable as error:
@@ -121,9 +124,11 @@ class Sentinels(Topology):
             if found is not None:
                 try:
                     host, port = found
-                    return Address(host.decode(), int(port))
+                    address = Address(host.decode(), int(port))
                 except (ValueError, TypeError, AttributeError) as error:
                     raise StorageUnavailable(f"{sentinel.where} gave an answer that no Sentinel gives") from error
+                self._answered = [sentinel]
+                return address
         if not failures:
             raise InvalidUri(
                 f"the Sentinels know no primary {self._service!r}; write a name that SENTINEL MASTERS lists"
@@ -192,6 +197,14 @@ class Cluster(Topology):
             pool.close()
         return pool
 
+    def _forget_others(self, slots: Sequence[Address | None]) -> None:
+        """Drop the connections to servers that have no slots. Operations under way end with the one that they have."""
+        wanted = {*slots, *self._seeds, *self._answered}
+        for address, pool in list(self._pools.items()):
+            if address not in wanted:
+                self._pools.pop(address, None)
+                pool.forget()
+
     def _learn(self, deadline: float) -> Sequence[Address | None]:
         """Ask one server after the other which has which slots, the one that knew it last time first."""
         known = list(dict.fromkeys([*self._answered, *self._pools, *self._seeds]))
@@ -207,6 +220,7 @@ class Cluster(Topology):
                     failure = error
                     continue
                 self._answered = [address]
+                self._forget_others(self._slots)
                 return self._slots
             raise NotConnected(f"no server of the cluster answers, the last one: {failure}") from failure
         finally:

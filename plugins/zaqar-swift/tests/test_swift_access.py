@@ -71,7 +71,7 @@ def test_the_environment_names_the_cloud(server: Server, monkeypatch: pytest.Mon
         ({"CLIENT_CONFIG_FILE": "broken.yaml"}, "AttributeError"),
         (
             {"AUTH_URL": "http://127.0.0.1:1", "CACERT": "/no/such/file"},
-            "OS_CACERT.*'/no/such/file' is no file of cert",
+            "OS_CACERT.*'/no/such/file' is not a file of cert",
         ),
     ],
 )

@@ -164,5 +164,5 @@ def test_a_server_whose_clock_is_ahead_costs_time_and_no_write(
     assert version is not None
     set_timestamp(server, ahead=60)
     hasty = open_driver(server.port, timeout=1)
-    with pytest.raises(StorageUnavailable, match="have their clocks agree"):
+    with pytest.raises(StorageUnavailable, match="synchronize their clocks"):
         hasty.records.replace(space, "key", b"4", version=version, nonce="n")

@@ -110,9 +110,9 @@ def test_killed_it_leaves_nothing_but_the_folder_that_was_named(tmp_path: Path) 
     ("arguments", "said"),
     [
         (["--port", "65536"], "--port 65536 is outside 0 to 65535"),
-        (["--away", "0", "7"], "--away 7 is none of the 3 servers, which count from 0"),
-        (["--tls", "/no/such/file"], "--tls /no/such/file is no file of a key and certificates"),
-        (["--settings", "/no/such/file"], "--settings /no/such/file is no file"),
+        (["--away", "0", "7"], "--away 7 is not one of the 3 servers, which count from 0"),
+        (["--tls", "/no/such/file"], "--tls /no/such/file is not a PEM file with a key and certificates"),
+        (["--settings", "/no/such/file"], "--settings /no/such/file is not a file"),
     ],
 )
 def test_wrong_arguments_are_told_what_is_wrong(tmp_path: Path, arguments: list[str], said: str) -> None:

@@ -1,14 +1,13 @@
 """How one of several claimers comes to hold a message where a coordinator decides.
 
-Of every message that was ever claimed, popped or deleted the coordinator knows the state: how often it was claimed, by
-whom last, until when, whether it is gone. Whoever wants a message reads its state and swaps it for the next one, which
-works only if it still is the one that was read. So of all who want a message for its third claim just one gets it,
-however old the listing that they saw it in, and however long they were stopped before they swapped.
+The coordinator knows the state of every message that was ever claimed, popped or deleted: its number of claims, its
+last claim, when that ends, and whether the message is gone. A client that wants a message does a compare-and-set from
+the state it has read to the next one. So of all clients that want a message for its third claim exactly one gets it,
+however old their listings are and however long they were suspended before the swap.
 
-Swift is told afterwards, for those who read. What is told too late does no harm: there the claim with the highest
-count is right, see ``View``, and that is the one which swapped last. If the coordinator knows nothing of a message, or
-of fewer claims than Swift, what Swift's claims say of it is its state: nobody claimed it yet, or the coordinator has
-forgotten.
+Swift is told afterwards, for readers. A late write does no harm: among the claims in Swift the one with the highest
+count is right (see ``View``), and that is the one that swapped last. If the coordinator knows nothing of a message, or
+fewer claims than Swift, the claims in Swift decide: either it was never claimed, or the coordinator has lost data.
 """
 
 from __future__ import annotations
@@ -157,7 +156,7 @@ class Authority(Choice):
                 return won
             self._tidy(place, listed, view, scan, deadline)
             # Nothing was active at the moment of the listing if what it shows had been taken before it already. Else
-            # somebody may have posted while others took it, and one has to look again.
+            # another client may have posted meanwhile, so look again.
             if view.known.items() <= before.items():
                 return None
             before = view.known
@@ -210,15 +209,15 @@ class Authority(Choice):
             raise OutcomeUnknown(f"{_HELD}: {error}") from error
 
     def _tidy(self, place: Place, listed: View, view: View, scan: Scan, deadline: float) -> None:
-        """Delete some of what is gone and still there, whoever deleted it having died before it had told Swift.
+        """Delete some messages that are gone but still stored, as after a client died before it told Swift.
 
-        And what else there is to clean. All that is urgent was done before, as this may take the rest of the time.
+        Clean up the rest too. Nothing urgent may be left to do, since this may take the rest of the time.
         """
         self._queues.sweep(place, [some_id for some_id in view.states if view.gone(some_id)], deadline)
         self.clean(place, listed, scan, deadline)
 
     def _keep_for(self, state: State) -> int:
-        """Milliseconds for which the coordinator has to know the state: after that nobody can take the message."""
+        """Milliseconds for which the coordinator has to know the state: after that no client can take the message."""
         lives_for = state.entry.lives_until - self._queues.clock.now()
         seconds = max(0, lives_for // 1_000_000) + MARGIN
         return 1_000 * (min(seconds, _REMEMBERED_GONE) if state.gone else seconds)

@@ -3,14 +3,14 @@
 This is without a coordinator: see ``authority.py`` for what there is with one.
 
 1. Write a claim that says: I am choosing.
-2. List the queue. If somebody with a lower claim id is choosing too, take the own claim back, and begin again once
-   nobody is. If only such with higher ids are, list again until they have taken their claims back or chosen.
+2. List the queue. If another claimer with a lower claim id is choosing too, take the claim back, and start again when
+   no claimer is choosing. If all others have higher ids, list again until they have taken their claims back or chosen.
 3. Choose among what no claim holds, and write the claim again, with what it takes.
 
-Of two who choose at once, whoever wrote last has the other in its listing. If that is the one with the higher id, it
-takes its claim back; else the other cannot have seen it, and it waits to see what that one chooses. Two get the same
-message only where a listing does not show what was written before, as in a cluster that is not well, or where somebody
-stops for long between looking and writing. Everybody then sees from the claims who holds it: see ``View``.
+Of two concurrent claimers, the one that wrote last sees the other in its listing. If it has the higher id, it takes its
+claim back. If it has the lower id, the other cannot have seen it, and it waits to see what the other chooses. Two get
+the same message only if a listing lacks an earlier write, as in an unhealthy cluster, or if a claimer is suspended
+between looking and writing. The claims then tell every client which of the two holds it: see ``View``.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from zaqar_swift.turns import TURNS
 T = TypeVar("T")
 
 MaxClaimCount = int | None
-"""How often a message may be claimed, or None for a claim that heeds no counts."""
+"""How many times a message may be claimed, or None for a claim that ignores counts."""
 
 CHOOSES_FOR: Final = 3.0
-"""Seconds after which somebody who is choosing has to begin again."""
+"""Seconds after which a claimer that is still choosing has to start again."""
 DEAD_AFTER: Final = 6.0
-"""Seconds for which others wait for somebody who is choosing."""
+"""Seconds for which others wait for a claimer that is choosing."""
 
-BUSY: Final = "others were claiming from this queue for all of the time given; try again"
+BUSY: Final = "other clients were claiming from this queue until the timeout; try again"
 _POP_LEASE: Final = 5.0
 """Seconds after which what a pop took is free again, should its client have died before it was deleted."""
 _SPENT_FOR: Final = 60_000_000
@@ -90,11 +90,11 @@ class Choice:
         return taken
 
     def pop(self, place: Place, *, limit: int, deadline: float) -> list[StoredMessage]:
-        """Up to ``limit`` active messages, which nobody has any more."""
+        """Remove and return up to ``limit`` active messages."""
         taken = self.take(place, ttl=to_us(_POP_LEASE), grace=0, limit=limit, deadline=deadline)
         if taken is None:
             return []
-        # Nothing is deleted that others may have got by then.
+        # Delete nothing after the lease has ended: another client may hold it by then.
         ends = time.monotonic() + (taken.claim.ends - self._queues.clock.now()) / 1_000_000
         try:
             deleted = set(self.delete(place, [item.id for item in taken.items], min(deadline, ends)))
@@ -108,21 +108,27 @@ class Choice:
         return [stored(taken.before, item, taken.contents[item.id]) for item in taken.items if item.id in deleted]
 
     def look(self, place: Place, view: View, message_ids: Iterable[str], deadline: float) -> None:
-        """Have the view say what decides about these messages: here it does."""
+        """Read into the view what decides about these messages. No-op: without a coordinator, the view itself does."""
 
     def settle(self, place: Place, view: View, states: Mapping[str, State], deadline: float) -> bool:
-        """Have this be so of messages looked at before, if nothing has changed since: nobody knows here."""
+        """Set the states of messages looked at before, unless they changed since; whether it did.
+
+        No-op: without a coordinator, nothing can tell.
+        """
         return True
 
     def bury(self, place: Place, message_ids: Sequence[str], deadline: float) -> None:
-        """Have nobody take these any more, whosoever they are: whoever sees them cannot be kept from it here."""
+        """Make sure that no client takes these any more.
+
+        No-op: without a coordinator, a client with a stale listing cannot be stopped.
+        """
 
     def write(self, place: Place, claim_id: str, claim: ClaimObject, deadline: float) -> None:
-        """Store a claim about whose messages all is settled."""
+        """Store a claim whose messages are settled."""
         self._queues.write_claim(place, claim_id, claim, deadline)
 
     def delete(self, place: Place, message_ids: Sequence[str], deadline: float) -> list[str]:
-        """Delete messages of which that is settled; those that were there."""
+        """Delete messages that are settled as deleted; returns those that were there."""
         return self._queues.delete_messages(place, message_ids, deadline)
 
     def forget(self, place: Place, view: View, message_ids: Sequence[str], deadline: float) -> None:
@@ -142,7 +148,7 @@ class Choice:
             self._store.at_once([partial(self._queues.drop_claim, place, each, deadline) for each in empty], deadline)
 
     def _take_back(self, place: Place, claim_id: str, error: StorageError, deadline: float) -> None:
-        """Drop a claim of which nothing was deleted. Raises ``OutcomeUnknown`` if it may still hold its messages."""
+        """Drop a claim that deleted nothing. Raises ``OutcomeUnknown`` if it may still hold its messages."""
         with begun(f"{error}; its messages are active again in {_POP_LEASE:.0f} s at the latest"):
             self._queues.delete_claim(place, claim_id, deadline)
 
@@ -178,7 +184,7 @@ class Choice:
                 contents = self._queues.contents(place, items, deadline)
                 items = [item for item in items if item.id in contents]
                 if items and time.monotonic() - began < CHOOSES_FOR:
-                    # Written later than that it would take what others took meanwhile.
+                    # A later write would take what others took meanwhile.
                     taken = self._write(
                         place, claim_id, seen, items, contents, ttl, grace, min(deadline, began + DEAD_AFTER)
                     )
@@ -198,7 +204,7 @@ class Choice:
             self._store.start(partial(self._queues.drop_claim, place, claim_id, until))
 
     def _look(self, place: Place, claim_id: str, limit: int, began: float, deadline: float) -> tuple[View, Scan] | None:
-        """What there is, once nobody else is choosing; None if this claimer has to take its claim back."""
+        """The queue, once no other claimer is choosing; None if this claimer has to take its claim back."""
         for _ in pauses(min(deadline, began + CHOOSES_FOR)):
             view, scan = self._queues.view_and_scan(place, deadline, expected=limit)
             if claim_id not in view.claims:
@@ -217,7 +223,7 @@ class Choice:
         raise StorageUnavailable(BUSY)
 
     def _others(self, place: Place, view: View, claim_id: str, deadline: float) -> list[str]:
-        """Who else is choosing. The claims of those that have been for too long are dropped."""
+        """The other claims that are still choosing. Those that have been for too long are dropped."""
         others = []
         now = time.monotonic()
         for other in view.choosing():
@@ -252,7 +258,7 @@ class Choice:
         return Taken(claim_id, claim, view, scan, [item for item in items if item.id in there], contents)
 
     def clean(self, place: Place, view: View, scan: Scan, deadline: float) -> None:
-        """Remove some of what has expired, and some claims that nobody needs any more."""
+        """Remove some of what has expired, and some claims that are not needed any more."""
         self._store.at_once(
             [
                 partial(self._queues.drop_claim, place, each, deadline)
@@ -263,7 +269,7 @@ class Choice:
         self._queues.sweep(place, scan.expired, deadline)
 
     def _spent(self, place: Place, view: View, scan: Scan, deadline: float) -> list[str]:
-        """Some claims whose word counts no more; of at most one it has to be asked whether its messages are gone."""
+        """Some claims that are not needed any more. For at most one, Swift is asked whether its messages are gone."""
         spent: list[str] = []
         asked = False
         for claim_id, claim in view.claims.items():
@@ -313,7 +319,7 @@ def taken_by(view: View, message_id: str, *, ends: int, grace: int) -> Entry:
 
 
 def buried(view: View, message_id: str, token: str) -> State:
-    """The message is gone. ``token`` tells those apart who say so."""
+    """The state of a message that is gone. ``token`` tells apart the calls that say so."""
     name = message_name(message_id)
     if name is None:
         raise ValueError(message_id)
@@ -327,7 +333,7 @@ def _active(view: View, scan: Scan, limit: int) -> list[Item]:
 
 
 def pauses(until: float, shortest: float = _SHORTEST_PAUSE, longest: float = _LONGEST_PAUSE) -> Iterator[None]:
-    """Once at once, then after longer and longer pauses, as long as there is time."""
+    """Yields immediately, then after longer and longer pauses, as long as there is time."""
     pause = shortest
     yield
     while time.monotonic() + pause < until:

@@ -131,7 +131,7 @@ class SwiftClaims(ClaimController):
             )
 
     def _turn(self, place: Place, claim_id: str) -> kit.Slots:
-        """Who changes a claim writes all of it, so one after the other; only its holder does."""
+        """Serializes changes of one claim, since each writes all of it; only its holder does."""
         return TURNS.of((self._store.where, place, claim_id))
 
     def _found(

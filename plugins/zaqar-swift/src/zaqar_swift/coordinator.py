@@ -1,7 +1,7 @@
 """The coordinator: a Redis beside Swift, which does the one thing that Swift cannot, an atomic compare-and-set.
 
-A lock would not do: who holds one may be stopped for longer than it lasts, and go on writing. Here every change says
-what it changes from, so that one that comes too late changes nothing.
+A lock would not do: its holder may be suspended for longer than the lock lasts, and then go on writing. A
+compare-and-set that comes too late changes nothing.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class Coordinator:
         self._idle: list[Any] = []
 
     def identity(self, deadline: float) -> str | None:
-        """Whose it is, or None if it is nobody's yet."""
+        """The identity of its store, or None if it has none yet."""
         found = self._call(deadline, "GET", self.identity_key)
         if found is not None and not isinstance(found, bytes):
             raise odd_coordinator(self.where)
         return None if found is None else found.decode("utf-8", "replace")
 
     def settle_identity(self, deadline: float) -> str:
-        """Whose it is, from now on if it was nobody's."""
+        """The identity of its store, which it is given now if it had none."""
         self._call(deadline, "SET", self.identity_key, new_id(), "NX", changes=True)
         return str(self.identity(deadline))
 
@@ -114,14 +114,14 @@ class Coordinator:
         return bool(reply)
 
     def shortcomings(self, deadline: float) -> list[str]:
-        """Why it may forget what it was told; nothing: it does not. Raises where it cannot be used at all."""
+        """Why it may lose data; empty if it does not. Raises if it cannot be used at all."""
         try:
             said = self._call(deadline, "INFO")
         except OutcomeUnknown:
             raise
         except StorageUnavailable as error:
             self._call(deadline, "GET", self.identity_key)  # raises if it is more than INFO that does not work
-            return [f"INFO is refused, so it cannot be seen whether it forgets anything: {error}"]
+            return [f"INFO is refused, so it is unknown whether it may lose data: {error}"]
         text = said.decode("utf-8", "replace") if isinstance(said, bytes) else ""
         lines = (line.partition(":") for line in text.splitlines())
         info = {name: value for name, colon, value in lines if colon}
@@ -137,7 +137,7 @@ class Coordinator:
         if info.get("aof_enabled") != "1":
             gaps.append("appendonly is not yes: it forgets everything when it ends")
         if info.get("maxmemory_policy") != "noeviction":
-            gaps.append("maxmemory-policy is not noeviction: it forgets something when memory is short")
+            gaps.append("maxmemory-policy is not noeviction: it evicts keys when memory is short")
         return gaps
 
     def ping(self, deadline: float) -> None:
@@ -178,11 +178,11 @@ class Coordinator:
                     raise coordinator_refused(error, self.where) from error
                 late = is_time_out(error)
                 if late:
-                    self._drop_idle()  # if one is dead and nobody said so, the others are too
+                    self._drop_idle()  # if one died silently, the others did too
                 if fresh or late or time.monotonic() >= deadline:
                     raise coordinator_broken(error, self.where, unknown=sent and changes) from error
             except BaseException:
-                self._drop(connection)  # nobody would read the reply
+                self._drop(connection)  # its reply will not be read
                 raise
             else:
                 self._give_back(connection)

@@ -38,7 +38,7 @@ _LATE: Final = 0.25
 _LONGEST_NUMBER: Final = 30
 _LAYOUT_OBJECT: Final = "layout"
 _WRITTEN_WITHIN: Final = 0.3
-"""Seconds for which who makes a store waits for others who make it at the same time."""
+"""How long a creator waits for concurrent creators, in seconds."""
 
 
 class SwiftDriver(Driver):
@@ -162,7 +162,7 @@ def records_container(prefix: str) -> str:
 
 
 def _settled(store: Store, options: Options, coordinator: Coordinator | None, deadline: float) -> int:
-    """Over how many containers the store spreads its queues, which is made if there is none.
+    """Create the store if there is none; returns over how many containers it spreads its queues.
 
     Raises ``IncompatibleStorage`` if it is laid out otherwise, or has another coordinator.
     """
@@ -174,7 +174,7 @@ def _settled(store: Store, options: Options, coordinator: Coordinator | None, de
             wanted["coordinator"] = coordinator.settle_identity(deadline)
         data = json.dumps(wanted).encode()
         store.put(container, _LAYOUT_OBJECT, Packed("application/json", data), deadline, new=True)
-        # Swift first looks whether there is none, then writes: another's, who looked in time, may replace this one.
+        # Swift checks for existence, then writes: a concurrent creator may replace this object.
         time.sleep(min(_WRITTEN_WITHIN, max(0.0, deadline - time.monotonic())))
         found = store.get(container, _LAYOUT_OBJECT, deadline, newest=True)
     try:

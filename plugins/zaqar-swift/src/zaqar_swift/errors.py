@@ -29,12 +29,12 @@ _UNSENT: Final = (urllib.NewConnectionError, urllib.ConnectTimeoutError, urllib.
 _OTHER_HOST: Final = (62, 64)
 """What OpenSSL says of a certificate that is for another name or address."""
 _REMEDIES: Final = {
-    400: "Swift does not take such a request, as where this machine's clock is hours behind; set it right",
-    403: "the user may not use this account or container; give it the right to read and write",
-    404: "the account or container is not there; check the URI",
-    405: "a proxy on the way does not let such requests through",
-    409: "another of Swift's servers wrote this at a later time by its clock; have their clocks agree",
-    412: "Swift does not take this request",
+    400: "Swift rejected the request as malformed; if this machine's clock is hours behind, correct it",
+    403: "the user has no access to this account or container; grant it read and write access",
+    404: "the account or container does not exist; check the URI",
+    405: "a proxy between this client and Swift blocks such requests; allow GET, HEAD, PUT, POST and DELETE",
+    409: "another Swift server wrote this at a later time by its clock; synchronize their clocks (NTP)",
+    412: "Swift rejected the condition of this request",
     429: "Swift limits the rate of requests; slow down",
     498: "Swift limits the rate of requests; slow down",
 }
@@ -48,7 +48,7 @@ _COORDINATOR_REMEDIES: Final = {
     "WRONGPASS": "the coordinator does not take this user and password; correct them in the option coordinator",
     "MOVED": "the coordinator is a node of a cluster; name a single server",
     "CLUSTERDOWN": "the coordinator is a node of a cluster; name a single server",
-    "BUSY": "a script of somebody else's keeps the coordinator busy; end it with SCRIPT KILL",
+    "BUSY": "another client's script keeps the coordinator busy; end it with SCRIPT KILL",
     "NOREPLICAS": "the coordinator has fewer replicas than it asks for; bring them back",
     "DB": "the coordinator has no database of this number; its setting databases says how many it has",
 }
@@ -72,7 +72,7 @@ class Internal(StorageUnavailable):
 
 
 class TryAgain(Internal):
-    """It did not work just now, and may be tried again at once. Nothing happened."""
+    """It did not work just now, and may be tried again immediately. Nothing happened."""
 
 
 class TokenRefused(Internal):
@@ -97,7 +97,7 @@ def refused(error: ClientException, where: str) -> StorageError:
     status = status_of(error)
     said = f"{where} says: {status} {error.http_reason or error.msg}"
     if status == 401:
-        return TokenRefused(f"the token is not taken; check the user and password. Nothing was done. {said}")
+        return TokenRefused(f"Swift rejected the token; check the user and password. Nothing was done. {said}")
     if status == 404:
         return NotThere(f"{_REMEDIES[404]}. Nothing was done. {said}")
     if status == 412:
@@ -105,7 +105,7 @@ def refused(error: ClientException, where: str) -> StorageError:
     if status in _NOT_NOW:
         return TryAgain(f"{_REMEDIES[status]}. Nothing was done. {said}")
     if status in _FULL:
-        return StorageFull(f"there is no room in the account or on the disks; make some. Nothing was written. {said}")
+        return StorageFull(f"the account or a disk is full; make some room. Nothing was written. {said}")
     if status in (408, 499) or status >= 500:
         # Too few replicas answered; some may have done it, and will tell the others.
         return OutcomeUnknown(f"Swift could not do it on enough replicas, so it is unknown whether it happened. {said}")
@@ -141,7 +141,7 @@ def not_authenticated(error: Exception, where: str) -> StorageError:
         return StorageUnavailable(f"{_tls_remedy(handshake, where)} {handshake}")
     if isinstance(error, keystone.NotFound):  # so Keystone says that a credential was revoked
         return StorageUnavailable(
-            f"{where} knows no such application credential, or is no Keystone; make one, or correct the URI. {kind}"
+            f"{where} knows no such application credential, or is not Keystone; create one, or correct the URI. {kind}"
         )
     if any(isinstance(each, keystone.ConnectionError) for each in _within(error)):
         return StorageUnavailable(
@@ -158,7 +158,7 @@ def no_cloud(error: Exception) -> InvalidOption:
     """What to raise ``from error`` where ``clouds.yaml`` and the environment do not say how to log in."""
     from openstack.exceptions import ConfigException  # which takes long, and most URIs do without
 
-    # Only of these is it sure that what they say is no part of a file with passwords.
+    # Only these are certain not to quote a file with passwords.
     known = isinstance(error, ConfigException | keystone.ClientException)
     return InvalidOption(
         f"neither clouds.yaml nor the OS_ variables say how to log in: {error if known else type(error).__name__}; "
@@ -168,7 +168,9 @@ def no_cloud(error: Exception) -> InvalidOption:
 
 def not_ours(name: str) -> IncompatibleStorage:
     """What to raise where an object holds what this driver has not written."""
-    return IncompatibleStorage(f"the object {name!r} holds something else than this driver wrote; use another prefix")
+    return IncompatibleStorage(
+        f"the object {name!r} is damaged, or another program wrote it; delete it, or use another prefix"
+    )
 
 
 @contextmanager
@@ -186,7 +188,7 @@ def _tls_remedy(error: ssl.SSLError, where: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _OTHER_HOST:
             return f"the certificate of {where} is another host's; write the host name that it is for."
-        return f"the certificate of {where} is not trusted; set tls_ca to the file of who signed it."
+        return f"the certificate of {where} is not trusted; set tls_ca to the issuer's CA file."
     return f"{where} does not speak TLS as this client does; write swift+http:// if it speaks none."
 
 
@@ -214,7 +216,7 @@ def is_time_out(error: Exception) -> bool:
 
 
 def odd_coordinator(where: str) -> IncompatibleStorage:
-    """What to raise where a reply is none that a Redis gives."""
+    """What to raise where a reply is not one that Redis gives."""
     return IncompatibleStorage(f"{where} does not answer as a Redis does; correct the option coordinator")
 
 

@@ -295,5 +295,5 @@ def _read_marker(marker: str | None) -> Position:
         return START
     match = _MARKER.fullmatch(marker)
     if not match:
-        raise InvalidMarker(f"marker {marker!r} is none that a page gave; pass back a page's marker, or None")
+        raise InvalidMarker(f"marker {marker!r} is not one that a page returned; pass back a page's marker, or None")
     return Position(int(match[1], 16), match[2] or "")

@@ -32,8 +32,8 @@ class Options:
     ``connections``: how many requests one driver has under way at once; further ones wait.
     ``inline_bytes``: up to how many bytes a message or record is kept in its object's content type, which listings
     show; 0: never, so that all contents are data, which Swift can encrypt.
-    ``coordinator``: the URI of a Redis that decides who holds what; "": nobody does. It is settled when the store is
-    first opened.
+    ``coordinator``: the URI of a Redis that decides which claim holds which message; "": none. It is settled when the
+    store is first opened.
     ``tls_ca``: a file with the certificates to trust, "" for those of the system. ``tls_verify``: whether the
     certificate and host name are checked.
     """
@@ -94,7 +94,7 @@ def ensure_certificates(path: str, said: str) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError) as error:  # errors of TLS are OSErrors; U+0000 in the path is a ValueError
         raise InvalidOption(
-            f"{said} {path!r} is no file of certificates ({error}); write the path of a PEM file"
+            f"{said} {path!r} is not a file of certificates ({error}); write the path of a PEM file"
         ) from error
 
 
@@ -107,7 +107,7 @@ def login_of(uri: Uri, options: Options) -> Login | None:
             raise InvalidUri(f"{uri} has no host; write swift:/// to use clouds.yaml or the OS_ variables")
         return None
     if not _HOSTS.fullmatch(uri.hosts):
-        raise InvalidUri(f"{uri}: {uri.hosts!r} is no host and port; write for example swift.example.com:8080")
+        raise InvalidUri(f"{uri}: expected a host and port, got {uri.hosts!r}; write for example swift.example.com")
     if uri.username is None or uri.password is None:
         raise InvalidUri(f"{uri} has no user or no password; write swift://user:password@{uri.hosts}{uri.path}")
     kind = _kind_of(uri) if options.auth == "auto" else options.auth
@@ -129,6 +129,6 @@ def _kind_of(uri: Uri) -> Literal["v1", "v3"]:
     if path.endswith("/v3"):
         return "v3"
     raise InvalidUri(
-        f"{uri}: its path ends neither in /v1.0 nor in /v3, so that it is open how to log in; "
+        f"{uri}: its path ends neither in /v1.0 nor in /v3, so the driver cannot tell how to log in; "
         "write the URL of the authentication, or add auth=v1, v3 or application_credential"
     )

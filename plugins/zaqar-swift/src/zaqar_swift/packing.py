@@ -48,7 +48,7 @@ class Content(NamedTuple):
 class Head(NamedTuple):
     """What every listing says of a message. ``posted``, ``available``: microseconds since 1970.
 
-    ``client``: the digest of who posted it. ``available``: None if it is the position that the message's id says.
+    ``client``: the digest of the client that posted it. ``available``: None if it is the position in the message's id.
     """
 
     posted: int
@@ -101,7 +101,7 @@ class ClaimObject(NamedTuple):
 class State(NamedTuple):
     """What the coordinator says of a message that was ever claimed, popped or deleted.
 
-    ``claim_id``: who claimed it last, or what tells this deletion from others. ``ends``: when that claim does, in
+    ``claim_id``: the last claim, or what tells this deletion from others. ``ends``: when that claim does, in
     microseconds. ``gone``: it was deleted or popped. ``entry``: what the claims say of it.
     """
 
@@ -183,7 +183,7 @@ def record_rest(rest: bytes) -> RecordObject:
 
 
 def unpack(content_type: str) -> Content | None:
-    """What a content type says; None if it is none of ours."""
+    """What a content type says; None if this driver did not write it."""
     elsewhere = content_type.startswith(_ELSEWHERE)
     if not elsewhere and not content_type.startswith(_TYPE):
         return None

@@ -3,7 +3,7 @@
 All that happens to a message after its post is said by the claims that took it: how often it was claimed, how long it
 lives at least, whether it was released with a delay. Messages are written once and deleted, claims are written by their
 holders alone, and where several speak of one message the one that claimed it last is right. So no write ever needs to
-be atomic with another, and none undoes somebody else's.
+be atomic with another, and none undoes another client's.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class View:
         return max(name.expires, entry.lives_until) if entry else name.expires
 
     def over(self, message_id: str, name: MessageName) -> bool:
-        """Whether it ended so long ago that nobody can have claimed it in time and be about to say so."""
+        """Whether it ended so long ago that no claim made in time can still be about to be written."""
         return self.lives_until(message_id, name) <= self.now - OVER_AFTER
 
     def entry(self, message_id: str) -> Entry | None:
@@ -313,7 +313,7 @@ class Queues:
     def keep_longer(self, place: Place, entries: Sequence[Entry], deadline: float) -> list[Entry]:
         """The entries, those messages kept for longer that Swift would remove before they may expire.
 
-        Those that are gone are left out. How long depends on the moment alone, so that of two who ask the later one
+        Those that are gone are left out. How long depends on the moment alone, so of two concurrent calls the later one
         asks for more, and neither shortens what the other got.
         """
         until = self.clock.now() // 1_000_000 + _LONGEST_LEASE + 2 * MARGIN
@@ -335,7 +335,7 @@ class Queues:
         return [some_id for some_id, was in zip(message_ids, there, strict=True) if was]
 
     def sweep(self, place: Place, expired: Sequence[str], deadline: float) -> None:
-        """Delete some of what has expired. It is no one's loss if that fails."""
+        """Delete some of what has expired. Failures do no harm."""
         prefix = place.prefix + MESSAGES
         some = expired[:_SWEPT_IN_PASSING]
         calls = [partial(self.store.delete, place.container, prefix + some_id, deadline) for some_id in some]
@@ -522,7 +522,7 @@ def stored(view: View, item: Item, sent: Sent) -> StoredMessage:
 
 
 def last_words(view: View, claim_id: str) -> list[str] | None:
-    """The messages of which the claim alone says something that matters if they are still there.
+    """The messages about which only this claim says something that matters while they exist.
 
     None while it lives, or its claimer is choosing. It may be dropped if none of these messages is there.
     """

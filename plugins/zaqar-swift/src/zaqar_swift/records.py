@@ -20,7 +20,7 @@ _DELETED_TOGETHER: Final = 1_000
 class SwiftRecords(RecordStore):
     """Each record is an object; listings are in the order of keys, which names hold in hexadecimal digits.
 
-    Reading and writing are two requests: of several who write at once more than one may be told that it did.
+    Reading and writing are two requests, so each of several concurrent writers may be told that it succeeded.
     """
 
     def __init__(self, store: Store, clock: Clock, container: str, inline_bytes: int) -> None:

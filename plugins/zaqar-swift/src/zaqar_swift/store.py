@@ -32,7 +32,7 @@ LONGEST_PAGE: Final = 10_000
 """How many names Swift lists at once."""
 
 ACCEPTED: Final = 202
-"""What a PUT is answered of which nothing was stored."""
+"""The status of a PUT that stored nothing."""
 
 _MOST_TOKENS: Final = 4
 """How many tokens one request may be refused with: a token may end while it waits for a connection."""
@@ -240,7 +240,7 @@ class Store:
         if len(calls) == 1:
             return [_outcome(calls[0])]
         started = [self._started(partial(_outcome, call)) for call in calls]
-        until = deadline + _LATE / 2  # before those who wait for this give up
+        until = deadline + _LATE / 2  # before the callers that wait for this give up
         return [call if isinstance(call, StorageError) else self._result(call, until) for call in started]
 
     def _started(self, work: Callable[[], T]) -> Call[T] | StorageError:
@@ -366,7 +366,7 @@ class Store:
             raise answer from error
         except Exception as error:  # requests, urllib3 and what they use let many kinds pass
             if used_before and isinstance(error, requests.Timeout):
-                process.drop_idle()  # if one is dead and nobody said so, the others are too
+                process.drop_idle()  # if one died silently, the others did too
             raise broken(error, self.where) from error
         finally:
             if whole:

@@ -1,4 +1,4 @@
-"""Removes what has expired, from queues that nobody uses too."""
+"""Removes what has expired, from unused queues too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LISTING: Final = 0.5
 """The part of the time given after which nothing more is listed; what was is deleted then."""
 _DELETING: Final = 0.8
 _FORGOTTEN: Final = 3600_000_000
-"""Microseconds after which a claim that never chose is nobody's."""
+"""Microseconds after which a claim that is still choosing is deleted."""
 
 _STOPPED: Final[WeakKeyDictionary[Queues, tuple[int, str]]] = WeakKeyDictionary()
 """At which container, and behind which of its objects, time was up."""
@@ -65,7 +65,7 @@ def _everything(queues: Queues, records: str, deadline: float) -> int:
                 if not all_done:
                     last = prefix
                 elif whole or not (container == records or _is_message(last)):
-                    last = prefix + "~"  # never in the midst of claims: all have to be known
+                    last = prefix + "~"  # never in the middle of the claims: all have to be known
                 _STOPPED[queues] = number, last
                 if time.monotonic() > listing:
                     return removed

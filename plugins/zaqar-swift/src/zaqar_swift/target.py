@@ -45,7 +45,7 @@ class SwiftTarget(ServerTarget):
 
 
 class SwiftCoordinatedTarget(SwiftTarget):
-    """A Swift of one replica, and a Redis that decides who holds what. Both are hurt at once, as if on one machine.
+    """A Swift of one replica, and a Redis as coordinator. Both fail together, as if on one machine.
 
     A proxy counts the requests to Swift, and cuts them, not those to Redis, which take a hundredth of their time.
     """

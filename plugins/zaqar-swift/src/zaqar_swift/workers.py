@@ -147,7 +147,7 @@ _thread_local = _ThreadLocal()
 
 
 class _State:
-    """What the threads share; they know nothing else, so that ``Workers`` nobody uses are not kept."""
+    """What the threads share; they know nothing else, so that unused ``Workers`` are not kept alive."""
 
     def __init__(self, tickets: list[None] | None) -> None:
         self.calls: SimpleQueue[Call[Any] | None] = SimpleQueue()

@@ -2,7 +2,7 @@
 
 ``pip install zaqar-swift[server]`` brings what it needs. Proxy, account, container and object servers share one process
 on loopback: no root, no memcached, no rsync, ready in about a second. It ends when its standard input does, so with
-whoever started it, and takes along what it stored, unless a folder was named.
+the process that started it, and deletes what it stored, unless a folder was named.
 
 Eventlet changes the process that it runs in: start this as a program, never import its parts into another.
 """

@@ -85,14 +85,14 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     servers = options.replicas + options.spares
     for number in options.away:
         if not 0 <= number < servers:
-            parser.error(f"--away {number} is none of the {servers} servers, which count from 0; choose a lower one")
+            parser.error(f"--away {number} is not one of the {servers} servers, which count from 0; choose a lower one")
     if options.settings and not options.settings.is_file():
-        parser.error(f"--settings {options.settings} is no file; write the path of one with sections of proxy.conf")
+        parser.error(f"--settings {options.settings} is not a file; write the path of one with sections of proxy.conf")
     if options.tls:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls)
         except OSError as error:  # as errors of TLS are
-            parser.error(f"--tls {options.tls} is no file of a key and certificates ({error}); write a PEM file's path")
+            parser.error(f"--tls {options.tls} is not a PEM file with a key and certificates: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -49,7 +49,7 @@ def test_uris_say_how_to_log_in(text: str, expected: Login | None) -> None:
         ("swift://u@host/auth/v1.0", InvalidUri, "no password"),
         ("swift+http:///", InvalidUri, "swift:///"),
         ("swift:///path", InvalidUri, "cloud=NAME"),
-        ("swift://u:p@one,two/auth/v1.0", InvalidUri, "no host and port"),
+        ("swift://u:p@one,two/auth/v1.0", InvalidUri, "expected a host and port"),
         ("swift://u:p@host/v3", InvalidOption, "project=NAME"),
         ("swift://u:p@host/auth/v1.0?cloud=x", InvalidOption, "without a host"),
         ("swift://u:p@host/auth/v1.0?region=here", InvalidOption, "for Keystone.*leave them out"),

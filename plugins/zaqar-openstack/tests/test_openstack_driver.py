@@ -10,9 +10,18 @@ import pytest
 
 from zaqar_core import Capability, connect
 from zaqar_core.contract import EncodedMessage, QueueKey, Refusal
-from zaqar_core.errors import InvalidBody, InvalidOption, InvalidUri, StorageError, StorageUnavailable, Unsupported
+from zaqar_core.errors import (
+    InvalidBody,
+    InvalidOption,
+    InvalidUri,
+    OutcomeUnknown,
+    StorageError,
+    StorageUnavailable,
+    Unsupported,
+)
 from zaqar_core.uri import Uri
 from zaqar_openstack.driver import OpenStackDriver
+from zaqar_openstack.errors import reading
 from zaqar_openstack.options import settings_of
 from zaqar_openstack.target import OpenStackRedisTarget
 
@@ -87,10 +96,16 @@ def test_what_it_has_not_is_refused_before_anything_is_written(driver: OpenStack
     assert listed(driver, queue) == []
 
 
-def test_whatever_goes_wrong_inside_is_a_storage_error(driver: OpenStackDriver, queue: QueueKey) -> None:
-    with pytest.raises(StorageError, match="OverflowError") as raised:
+def test_a_write_that_fails_inside_has_an_unknown_outcome(driver: OpenStackDriver, queue: QueueKey) -> None:
+    with pytest.raises(OutcomeUnknown, match=r"OverflowError.*may have happened in part") as raised:
         post(driver, queue, 2**70)
     assert isinstance(raised.value.__cause__, OverflowError)
+
+
+def test_a_read_that_fails_inside_is_a_storage_error() -> None:
+    with pytest.raises(StorageError, match="list: OpenStack Zaqar failed with TypeError: x") as raised, reading("list"):
+        raise TypeError("x")
+    assert not isinstance(raised.value, StorageUnavailable)
 
 
 def test_it_claims_what_openstack_zaqar_claims(driver: OpenStackDriver) -> None:
@@ -127,7 +142,7 @@ def test_a_server_that_is_not_there(uri: str) -> None:
         ("openstack+redis://localhost?max_reconnect_attempts=0", InvalidOption, "below 1"),
         ("openstack+redis://localhost?retries=1", InvalidOption, "no option 'retries'"),
         ("openstack+swift://localhost/demo?auth_url=http://x&management=x", InvalidUri, "lacks user"),
-        ("openstack+swift://u:p@/demo?auth_url=http://x&management=u:secret@x", InvalidOption, "has an '@'"),
+        ("openstack+swift://u:p@/demo?auth_url=http://x&management=u:secret%40x", InvalidOption, "has an '@'"),
     ],
 )
 def test_wrong_uris(uri: str, error: type[Exception], said: str) -> None:

@@ -51,12 +51,12 @@ def reading(what: str) -> Iterator[None]:
     except _UNREACHABLE as error:
         raise StorageUnavailable(f"{what}: the datastore did not answer OpenStack Zaqar. {_said(error)}") from error
     except Exception as error:
-        raise _broken(what, error) from error
+        raise StorageError(f"{what}: OpenStack Zaqar failed with {_said(error)}; see the cause") from error
 
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """The same, but what was not answered may have happened: ``OutcomeUnknown``."""
+    """Raise ``OutcomeUnknown``: OpenStack Zaqar writes in several steps, and does not say how far it came."""
     try:
         yield
     except ZaqarError:
@@ -66,11 +66,9 @@ def writing(what: str) -> Iterator[None]:
             f"{what}: the datastore did not answer OpenStack Zaqar, so it may have happened. {_said(error)}"
         ) from error
     except Exception as error:
-        raise _broken(what, error) from error
-
-
-def _broken(what: str, error: Exception) -> StorageError:
-    return StorageError(f"{what}: OpenStack Zaqar failed with {_said(error)}; see the cause")
+        raise OutcomeUnknown(
+            f"{what}: OpenStack Zaqar failed with {_said(error)}, so it may have happened in part; see the cause"
+        ) from error
 
 
 def _said(error: object) -> str:

@@ -333,7 +333,7 @@ def test_insert_that_others_come_before_every_time_gives_up() -> None:
         world.operator.catalogue.delete("q")
 
     gate.step = interfere
-    with pytest.raises(StorageUnavailable, match="changed by others 100 times"):
+    with pytest.raises(StorageUnavailable, match="entry of 'q' before each of 100 attempts"):
         storage.catalogue.insert("q", "a")
     gate.step = lambda: None
     settle(world)

@@ -123,7 +123,7 @@ def test_a_driver_that_cannot_be_imported_is_broken_with_its_cause_chained(
 @pytest.mark.parametrize("name", ["Other", "instance"])
 def test_what_is_no_driver_class_is_broken(install: Install, name: str) -> None:
     install("zaqar-mine", GROUP, {"mine": f"mine_module:{name}"}, mine_module=driver())
-    with pytest.raises(BrokenDriver, match=f"zaqar-mine offers mine_module:{name} for 'mine', which is no subclass"):
+    with pytest.raises(BrokenDriver, match=f"zaqar-mine offers mine_module:{name} for 'mine', which is not a subclass"):
         load_driver("mine")
 
 

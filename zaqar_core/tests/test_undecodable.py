@@ -257,6 +257,23 @@ def test_no_reason_quotes_the_bytes() -> None:
 # --- the value --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda message: hasattr(message, "body"),
+        lambda message: getattr(message, "body", None),
+        dataclasses.asdict,
+        lambda message: dataclasses.replace(message, ttl=1.0),
+    ],
+    ids=["hasattr", "getattr", "asdict", "replace"],
+)
+def test_whatever_reads_the_body_raises_and_raw_tells_beforehand(read: Callable[[Message], object]) -> None:
+    message = bad()
+    assert message.raw is not None
+    with pytest.raises(CodecError):
+        read(message)
+
+
 def test_no_operation_on_the_value_raises() -> None:
     message = bad()
     same = dataclasses.asdict(Message("a", 1, 1.0, 0.0, "me"))

@@ -48,9 +48,9 @@ class _Entry:
 class Catalogue:
     """Entries by project and queue name. The queue need not be registered.
 
-    An entry never names a pool that is gone, whoever deletes pools or dies meanwhile. A pool is written into ``next``
-    and indexed under the pool; then the pool is read; then the entry is confirmed. Who deletes a pool marks it first
-    and strikes it from every ``next`` that it finds in the index, so that no such entry can be confirmed.
+    An entry never names a pool that is gone, whichever clients delete pools or die meanwhile. A pool is written into
+    ``next`` and indexed under the pool; then the pool is read; then the entry is confirmed. The deletion of a pool
+    marks it first and strikes it from every ``next`` that it finds in the index, so that none of them can be confirmed.
     """
 
     def __init__(self, context: Context) -> None:

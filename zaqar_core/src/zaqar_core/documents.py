@@ -83,7 +83,7 @@ class Documents:
         return Space(self._kind, project)
 
     def _in_time(self) -> RecordStore:
-        """The store, while the operation has time left: so no operation of many steps goes on without end."""
+        """The store, if the operation has time left; checked at each step, so that none outlasts its timeout."""
         if remaining(math.inf) <= 0:
             raise StorageUnavailable("the timeout of the operation is over; allow more time, or try again")
         return self._records
@@ -100,7 +100,10 @@ class Documents:
             return version
 
     def _version_of(self, project: str, key: str, nonce: str) -> str | None:
-        """The version of the write of this nonce, if it is seen; an error here would say that nothing happened."""
+        """The version that the write with this nonce made; None if it is not seen, or the read fails.
+
+        An error of the read must not replace ``OutcomeUnknown``: it would say that nothing happened.
+        """
         try:
             record = self.get(project, key)
         except StorageError:
@@ -109,7 +112,7 @@ class Documents:
 
 
 class Fields:
-    """The fields of a stored record, of which each is taken by name and type.
+    """The fields of a stored record; each is taken by name and type.
 
     What is missing or of another type, ``null`` included, raises ``IncompatibleStorage``, which names the record.
     """
@@ -125,7 +128,7 @@ class Fields:
         self._fields: dict[str, Any] = value
 
     def take(self, name: str, kind: type[T]) -> T:
-        """The field's value, of this very type."""
+        """The field's value; a subclass of ``kind``, such as bool for int, is refused."""
         value = self._fields.pop(name, _MISSING)
         if type(value) is not kind:
             raise self._wrong(name, value, kind.__name__)
@@ -135,7 +138,7 @@ class Fields:
         """The field's value: a list of strings."""
         values = self.take(name, list)
         if not all(isinstance(value, str) for value in values):
-            raise self._damage(f"its field {name!r} is no list of strings")
+            raise self._damage(f"expected its field {name!r} to be a list of strings only")
         return values
 
     def seconds(self, name: str) -> float | None:

@@ -42,8 +42,10 @@ class Message:
     ``client_id``: who posted it. ``claim_id``: the live claim that holds it, or None.
     ``claim_count``: how often it was claimed.
     ``raw``: None, or, where this client cannot decode the body (it lacks the codec, or the bytes are damaged or
-    foreign), the bytes as they are stored. Reading ``body`` raises ``CodecError`` then, which says why; everything
-    else works as with any message, and so do deleting and releasing it.
+    foreign), the bytes as they are stored. Reading ``body`` raises ``CodecError`` then, which says why; so do
+    ``hasattr``, ``getattr`` with a default, ``dataclasses.asdict`` and ``dataclasses.replace``, which read it. To find
+    out whether there is a body, use ``raw is None``. Everything else works as with any message: comparing, printing,
+    copying and pickling it, deleting and releasing it.
     """
 
     id: str

@@ -54,7 +54,7 @@ def _distributions() -> Iterator[Distribution]:
             yield next(found)
         except StopIteration:
             return
-        except Exception as error:  # of somebody's own finder
+        except Exception as error:  # from a finder that another package has installed
             _report("sys.meta_path", error)
             return
 

@@ -39,8 +39,8 @@ class _State:
     """A pool as it is stored. ``capabilities``: those of its driver when the pool was made or last changed.
 
     ``joining``: the flavor that it shall be in, with the capabilities ``joining_with``, once the rules are checked; all
-    else stays as it is until then. ``deleting``: nothing new may name it; whoever finds it so may finish, or undo it,
-    by deleting it again. A pool that is deleting and joining at once is being made.
+    else stays as it is until then. ``deleting``: nothing new may name it; any client can finish the deletion, or undo
+    it, by deleting it again. A pool that is both deleting and joining is being made.
     """
 
     uri: str = field(repr=False)
@@ -87,8 +87,8 @@ class _State:
 class Pools:
     """Pools belong to no project. What they say is the operator's; only their capabilities are read from drivers.
 
-    No transaction spans records, so whoever would break a rule together with another writes first and looks
-    afterwards: of two that cannot both be, one at least sees the other and undoes what it wrote.
+    No transaction spans records. An operation that could break a rule together with another one writes first and
+    reads afterwards: of two operations that exclude each other, at least one sees the other and undoes what it wrote.
     """
 
     def __init__(self, context: Context) -> None:
@@ -342,7 +342,7 @@ class Pools:
         return self._replace(record, replace(after.apart(), flavor=flavor))
 
     def _check_flavor(self, names: Collection[str], flavor: str, capabilities: builtins.list[str]) -> None:
-        """Keep out of the flavor whoever is joining it with other capabilities; raise if a pool in it has others.
+        """Keep pools with other capabilities from joining the flavor; raise if a pool that is in it has others.
 
         ``names``: the pools that have announced that they join it, with these capabilities.
         """

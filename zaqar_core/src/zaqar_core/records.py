@@ -37,7 +37,7 @@ class QueueRecords:
         return None if metadata is None else settings(queue, metadata)
 
     def set_metadata(self, queue: QueueKey, metadata: bytes) -> bool:
-        """Replace the metadata whole, whoever else writes; False if the queue is not registered."""
+        """Replace the metadata as a whole (last write wins); False if the queue is not registered."""
         for _ in attempts(f"the metadata of {queue.name!r}"):
             record = self._documents.get(queue.project, queue.name)
             if record is None:

@@ -49,15 +49,15 @@ def load_driver(scheme: str) -> type[Driver]:
         driver = entry.load()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # one that would end the process while it is imported is broken too
+    except BaseException as error:  # SystemExit, too: an import must not end the process
         raise BrokenDriver(
             f"the driver for {scheme!r} is installed ({owner(entry)}) but importing {entry.value} failed with "
             f"{type(error).__name__}: {said(error)}; {_repair(error, owner(entry))}"
         ) from error
     if not (isinstance(driver, type) and issubclass(driver, Driver)):
         raise BrokenDriver(
-            f"{owner(entry)} offers {entry.value} for {scheme!r}, which is no subclass of "
-            "zaqar_core.contract.Driver; report it to its authors"
+            f"{owner(entry)} offers {entry.value} for {scheme!r}, which is not a subclass "
+            "of zaqar_core.contract.Driver; report it to its authors"
         )
     version = getattr(driver, "contract", None)
     if not (isinstance(version, int) and version == CONTRACT):
@@ -71,7 +71,7 @@ def load_driver(scheme: str) -> type[Driver]:
 def _advice(scheme: str, known: list[str]) -> str:
     if scheme in DISTRIBUTIONS:
         return f"pip install {DISTRIBUTIONS[scheme]}"
-    # One without TLS shows the password to whoever listens: nobody is led there who did not ask for it.
+    # A scheme without TLS sends the password in the clear: suggest it only for a scheme that asks for it.
     advised = {each for each in (*known, *DISTRIBUTIONS) if not each.endswith("+http") or scheme.endswith("+http")}
     close = difflib.get_close_matches(scheme, advised, n=1)
     if close and close[0] not in known:

@@ -22,12 +22,15 @@ class Steps:
 
 
 def attempts(what: str) -> Iterator[int]:
-    """Numbers to loop over while other writers come first, with pauses; ``StorageUnavailable`` in the end."""
+    """Numbers of the attempts to loop over, with pauses, until the caller leaves the loop.
+
+    Raises ``StorageUnavailable`` after 100 attempts: other clients changed ``what`` each time before the caller could.
+    """
     for number in range(_MOST_ATTEMPTS):
         if number > 1:
             time.sleep(min(random.uniform(0.0, min(0.001 * 2**number, _LONGEST_PAUSE)), remaining(math.inf)))
         yield number
-    raise StorageUnavailable(f"{what} was changed by others {_MOST_ATTEMPTS} times meanwhile; try again later")
+    raise StorageUnavailable(f"other clients changed {what} before each of {_MOST_ATTEMPTS} attempts; try again later")
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""
-        # Nobody can tell where a URI with a wrong password ends.
+        # Where a URI with an unescaped password ends is unknown, so all of the rest is hidden.
         shown = _ADDRESS.sub(r"\1***", message).replace(_MARK, "")
         said = printable(" ".join(shown.split()))
         self.exit(Exit.USAGE, f"zaqar: error: {said}; see {self.prog} --help\n")
@@ -140,5 +140,5 @@ def add_yes(parser: Parser) -> None:
 def add_page(parser: Parser, limit: int | None = None) -> None:
     """How much of a listing to show."""
     shown = "all" if limit is None else str(limit)
-    parser.add_argument("--limit", type=int, default=limit, metavar="N", help=f"show at most so many ({shown})")
+    parser.add_argument("--limit", type=int, default=limit, metavar="N", help=f"show at most N items ({shown})")
     parser.add_argument("--marker", metavar="MARKER", help="go on from where a listing ended")

@@ -48,7 +48,7 @@ def add(queue: Commands, message: Commands) -> None:
 
     pop = queue.command("pop", _pop, "take messages and delete them in one step; lost if the reply is lost")
     add_queue(pop)
-    pop.add_argument("--limit", type=int, default=1, metavar="N", help="take at most so many (1)")
+    pop.add_argument("--limit", type=int, default=1, metavar="N", help="take at most N messages (1)")
 
     claim = queue.command(
         "claim",
@@ -58,7 +58,7 @@ def add(queue: Commands, message: Commands) -> None:
         "message with its claim_id, which queue ack reads.",
     )
     add_queue(claim)
-    claim.add_argument("--limit", type=int, metavar="N", help=f"take at most so many ({limits.DEFAULT_PAGE})")
+    claim.add_argument("--limit", type=int, metavar="N", help=f"take at most N messages ({limits.DEFAULT_PAGE})")
     _add_times(claim, ttl=f"{limits.DEFAULT_CLAIM_TTL:g}")
     claim.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="how long to wait for messages (0)")
 
@@ -77,9 +77,9 @@ def add(queue: Commands, message: Commands) -> None:
     add_queue(release)
     release.add_argument("claim", metavar="CLAIM_ID", help="the claim that holds them")
     release.add_argument("messages", metavar="MESSAGE_ID", nargs="*", help="a message of the claim (all of it)")
-    release.add_argument("--delay", type=float, default=0, metavar="SECONDS", help="hide them so long (0)")
+    release.add_argument("--delay", type=float, default=0, metavar="SECONDS", help="hide them for this long (0)")
 
-    renew = queue.command("renew", _renew, "let a claim end so many seconds from now")
+    renew = queue.command("renew", _renew, "renew a claim: it ends --ttl seconds from now")
     add_queue(renew)
     renew.add_argument("claim", metavar="CLAIM_ID", help="the claim")
     _add_times(renew, ttl="as long as it was given last")

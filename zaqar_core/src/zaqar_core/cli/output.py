@@ -104,7 +104,7 @@ class Output:
 
     def hide(self, uri: str) -> None:
         """Let no line beside the results show a secret of this URI, whatever a driver says in its errors."""
-        with suppress(InvalidInput):  # of what cannot be read nothing is told to anybody
+        with suppress(InvalidInput):  # a URI that cannot be parsed is never shown
             self._secrets.take_in(Uri.parse(uri))
 
     def error(self, error: BaseException, *, debug: bool) -> None:
@@ -145,7 +145,7 @@ class Output:
         self._out.flush()
 
     def abandon(self) -> None:
-        """Nobody reads: what is still unwritten goes nowhere, also when the interpreter ends."""
+        """The reader has gone: discard what is still unwritten, also when the interpreter ends."""
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._out.fileno())

@@ -24,7 +24,7 @@ from zaqar_swift import coordinator
 from zaqar_swift.driver import SwiftDriver
 
 GRACE = 7_200.0
-"""Seconds: longer than Swift keeps a message by itself, so that there is a request for that too."""
+"""Seconds: longer than Swift keeps a message unasked, so that there is a request for that too."""
 
 
 def main() -> None:

@@ -32,8 +32,8 @@ Shown = Callable[[SwiftDriver], list[str]]
 
 
 @pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No cloud of whoever runs the tests."""
+def _no_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the clouds of the user who runs the tests."""
     monkeypatch.chdir(tmp_path)
     for name in ("HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
@@ -89,7 +89,7 @@ def test_an_environment_that_says_too_little_or_wrong_is_told_so(
     assert "hush-9b1d" not in str(caught.value)
 
 
-def test_a_keystone_that_cannot_be_reached_is_said_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keystone_that_cannot_be_reached_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a user or password too, for which keystoneauth has a bare ``Exception`` instead."""
     for name in [each for each in os.environ if each.startswith("OS_")]:
         monkeypatch.delenv(name)

@@ -37,7 +37,7 @@ def write(driver: SwiftDriver, queue: QueueKey, claim_id: str, claim: ClaimObjec
 def test_of_two_claims_that_took_one_message_all_agree_whose_it_is(
     driver: SwiftDriver, queue: QueueKey, post: Post
 ) -> None:
-    """As after a listing that showed neither claimer the other: one holds it, to everybody, and the other does not."""
+    """As after a listing that showed neither the other: all clients agree that one holds it and the other does not."""
     [some_id] = post(driver)
     now = driver._queues.clock.now()
     one, other = sorted(new_claim_id(now) for _ in range(2))
@@ -70,7 +70,7 @@ def test_a_claimer_that_died_while_choosing_is_waited_for_and_then_forgotten(
 
 
 def test_a_claim_that_began_later_takes_its_word_back(driver: SwiftDriver, queue: QueueKey, post: Post) -> None:
-    """While somebody with a lower id chooses nothing is taken; once that one has chosen the rest is."""
+    """While a claimer with a lower id chooses, nothing is taken; afterwards the rest is."""
     first, second = post(driver, 2)
     now = driver._queues.clock.now()
     lower = "-" + new_claim_id(now)[1:]

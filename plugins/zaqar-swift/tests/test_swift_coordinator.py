@@ -1,4 +1,4 @@
-"""With a coordinator no message is at once in two live claims, or in a claim and a pop, whoever stops or dies when."""
+"""With a coordinator no message is ever in two live claims, or in a claim and a pop, whatever client stops or dies."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Shown = Callable[[SwiftDriver], list[str]]
 LEASE = 1.0
 LONG = 600.0
 BODY = b'"' + b"x" * 3_000 + b'"'
-"""So long that it is fetched by itself."""
+"""So long that it is fetched separately."""
 RIGHTS = "~zaqar-swift:* +get +set +del +mget +eval +info"
 """Those that the README names."""
 HELPER = Path(__file__).with_name("stopping.py")
@@ -247,7 +247,7 @@ def test_what_was_deleted_is_not_handed_out_though_a_late_listing_shows_it(
 def test_what_a_claimer_died_before_telling_swift_is_told_in_passing(
     driver: SwiftDriver, queue: QueueKey, post: Post
 ) -> None:
-    """The coordinator knows that a message is gone: whoever claims next deletes it from Swift."""
+    """The coordinator knows that a message is gone: the next claimer deletes it from Swift."""
     [some_id] = post(driver)
     place, deadline = driver._queues.place(queue), driver._store.deadline()
     driver.messages._choice.bury(place, [some_id], deadline)
@@ -285,7 +285,7 @@ def test_what_swift_was_not_told_is_so_nevertheless(
 
 @pytest.fixture
 def asked(redis: Server) -> Iterator[Coordinator]:
-    """A coordinator that is somebody's."""
+    """A coordinator that belongs to a store."""
     one = Coordinator(coordinator_uri(redis.port), new_id())
     one.belongs_to(one.settle_identity(time.monotonic() + 10))
     yield one
@@ -306,7 +306,7 @@ def test_all_changes_are_made_or_none(asked: Coordinator) -> None:
 
 
 def test_a_change_that_is_sent_again_was_made(asked: Coordinator) -> None:
-    """As after a reply that was lost; but not once somebody has made another one."""
+    """As after a reply that was lost; but not once another client has made another change."""
     change = {"a": Change(b"", b"1", 60_000)}
     assert asked.swap(change, soon())
     assert asked.swap(change, soon())
@@ -339,7 +339,7 @@ def test_a_reply_of_the_coordinator_that_is_lost_loses_nothing(
         assert between.cuts_left == 0
 
 
-def test_without_the_coordinator_nobody_takes_anything_and_posts_and_reads_go_on(
+def test_without_the_coordinator_nothing_is_taken_and_posts_and_reads_go_on(
     start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post, shown: Shown
 ) -> None:
     """When it is back all is as it was: what it had decided holds."""
@@ -460,7 +460,7 @@ def test_a_claim_written_too_late_hands_out_nothing_that_others_have_deleted(
             claim(driver, queue)
 
 
-@pytest.mark.parametrize("why", ["it does not answer", "somebody changed them"])
+@pytest.mark.parametrize("why", ["it does not answer", "another client changed them"])
 def test_messages_that_cannot_be_given_back_are_not_said_to_be_free(
     start_redis: StartRedis, open_with: OpenDriver, queue: QueueKey, post: Post, why: str
 ) -> None:

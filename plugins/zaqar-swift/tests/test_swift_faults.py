@@ -163,7 +163,7 @@ def test_what_others_put_there_is_not_taken_for_messages(
 def test_one_replica_of_three_may_fail_and_come_back(
     start_server: StartServer, open_driver: OpenDriver, queue: QueueKey, post: Post, shown: Shown
 ) -> None:
-    """All goes on; what was acknowledged meanwhile is there; once listings have caught up everybody sees it."""
+    """All goes on; what was acknowledged meanwhile is there; once listings have caught up all clients see it."""
     server = start_server(replicas=3)
     driver = open_driver(server.port)
     ids = post(driver, 2)
@@ -197,7 +197,7 @@ def test_lingering_entries_of_what_expired_are_not_shown_and_swept_by_gc(
     shown: Shown,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Not at once: somebody may have claimed it in time, and be about to write that down."""
+    """Not at once: a claimer may have taken it in time, and be about to write the claim."""
     server = start_server()
     driver = open_driver(server.port)
     post(driver, 3, ttl=0.2)
@@ -258,7 +258,7 @@ def test_gc_without_time_for_all_goes_on_where_it_stopped(
     assert sizes(watching, [watching._queues.place(each) for each in queues_of.values()]) == [0, 0, 0, 0]
 
 
-def test_gc_without_time_for_a_whole_queue_goes_on_in_its_midst(
+def test_gc_without_time_for_a_whole_queue_goes_on_in_its_middle(
     open_driver: OpenDriver, queue: QueueKey, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is claimed is known there too, and stays."""

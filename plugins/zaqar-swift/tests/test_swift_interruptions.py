@@ -1,4 +1,4 @@
-"""Exceptions, and calls of the driver's own, in the midst of a call, as of a signal handler: they lose nothing."""
+"""Exceptions, and calls of the driver's own, in the middle of a call, as of a signal handler: they lose nothing."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_opening_and_closing_may_be_interrupted_anywhere(server: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["post", "claim", "pop", "release", "gc", "insert"])
-def test_a_call_in_the_midst_of_another_works(open_either: OpenDriver, queue: QueueKey, post: Post, name: str) -> None:
+def test_a_call_in_the_middle_of_another_works(open_either: OpenDriver, queue: QueueKey, post: Post, name: str) -> None:
     """As one of a signal handler, on the same queue and with the only connection."""
     driver = open_either(connections=1, timeout=20)
     post(driver, 2)

@@ -199,8 +199,8 @@ def fill(admin: Any, swift_port: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No cloud of whoever runs the tests."""
+def _no_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the clouds of the user who runs the tests."""
     monkeypatch.chdir(tmp_path)
     for name in [*(each for each in os.environ if each.startswith("OS_")), "HOME", "XDG_CONFIG_HOME"]:
         monkeypatch.delenv(name, raising=False)

@@ -165,14 +165,14 @@ def test_deletions_claims_and_records_survive_replies_that_break_off(
         space = Space("queues", queue.project)
         narrow.let = let
         version = behind.records.insert(space, f"key-{let}", b"1", nonce="n")
-        assert version is not None, "it is not taken for somebody else's"
+        assert version is not None, "it is not taken for another client's"
         narrow.let = let
         assert behind.records.replace(space, f"key-{let}", b"2", version=version, nonce="n") is not None
         record = behind.records.get(space, f"key-{let}")
         assert record is not None
         assert record.value == b"2"
         narrow.skip, narrow.let = 1, let  # it is read before it is deleted
-        assert behind.records.delete(space, f"key-{let}"), "its own deletion is not taken for somebody else's"
+        assert behind.records.delete(space, f"key-{let}"), "its own deletion is not taken for another client's"
 
 
 def test_a_pop_whose_claim_cannot_be_dropped_any_more_is_done(

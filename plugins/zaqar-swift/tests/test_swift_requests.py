@@ -20,7 +20,7 @@ def counted(proxy: Proxy, open_driver: OpenDriver) -> SwiftDriver:
 
 
 def test_of_messages_and_claims(counted: SwiftDriver, proxy: Proxy, queue: QueueKey, post: Post) -> None:
-    """Small bodies are in the listing, so that no message is fetched by itself."""
+    """Small bodies are in the listing, so that no message is fetched separately."""
     driver = counted
     post(driver)  # makes the container
 

@@ -33,7 +33,7 @@ def put(port: int, name: str, **headers: str) -> None:
 
 
 def test_it_ends_with_its_standard_input_and_takes_its_files_along(tmp_path: Path) -> None:
-    """However whoever started it ends: a pipe breaks with the process that holds it."""
+    """However the process that started it ends: a pipe breaks with the process that holds it."""
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "zaqar_swift.server"],
         stdin=subprocess.PIPE,
@@ -180,7 +180,7 @@ def test_a_failed_replica_misses_what_is_written_until_updaters_run(start_server
 
 
 def test_a_replica_that_missed_a_deletion_learns_of_it(start_server: StartServer) -> None:
-    """What is deleted while a replica is away is there again for whoever asks that one, until replicators run."""
+    """What is deleted while a replica is away is there again in that one's listings, until replicators run."""
     server = start_server(replicas=3)
     put(server.port, "one")
     control(server.port, "fail/1")

@@ -87,7 +87,7 @@ def test_options_of_other_schemes_are_refused(uri: str, option: str) -> None:
 def test_files_of_tls(tmp_path: Path) -> None:
     path = tmp_path / "file.pem"
     for option in ("tls_ca", "tls_cert", "tls_key"):
-        with pytest.raises(InvalidOption, match=f"{option}=.*no file"):
+        with pytest.raises(InvalidOption, match=f"{option}=.*not a file"):
             options_of(Uri.parse("rediss://a", {option: str(path)}))
     path.touch()
     for option in ("tls_cert", "tls_key"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from zaqar_conformance.check import NotRun
@@ -25,3 +28,18 @@ def test_the_suite_counts_the_round_trips_of_one_server() -> None:
 def test_where_clients_learn_other_addresses_nothing_is_counted(target: RedisClusterTarget) -> None:
     with pytest.raises(NotRun, match="has not one server"):
         target.proxied("redis+cluster://127.0.0.1:1")
+
+
+def test_only_the_targets_need_redis_py() -> None:
+    program = """
+import sys
+sys.modules["redis"] = None
+import zaqar_redis.driver
+try:
+    import zaqar_redis.target
+except ImportError as error:
+    assert "pip install 'zaqar-redis[suite]'" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -13,7 +13,7 @@ from zaqar_redis.units import is_id, new_ids, to_ms, to_us
 
 
 class RedisClaims(ClaimController):
-    """Each method is one script, which the server runs at once."""
+    """Each method is one script, which the server runs atomically."""
 
     def __init__(self, queues: Queues) -> None:
         self._queues = queues

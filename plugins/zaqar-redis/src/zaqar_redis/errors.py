@@ -124,7 +124,7 @@ def refused(error: hiredis.ReplyError, where: str) -> StorageError:
     if code == "NOSCRIPT":
         return NoScript(text)
     if "cluster support disabled" in said:
-        return NoCluster(f"the server is no node of a cluster; write redis:// or rediss://. {text}")
+        return NoCluster(f"the server is not a node of a cluster; write redis:// or rediss://. {text}")
     if "max number of clients" in said:
         return StorageUnavailable(
             "the server takes no more connections; raise its maxclients, or lower max_connections and the number of "

@@ -36,7 +36,7 @@ _UNKNOWN: Final = 2
 
 
 class RedisMessages(MessageController):
-    """Each method is one script, which the server runs at once."""
+    """Each method is one script, which the server runs atomically."""
 
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
@@ -143,7 +143,7 @@ class RedisMessages(MessageController):
         self._queues.run(scripts.PURGE, queue)
 
     def _settle(self, queue: QueueKey, steps: int, deadline: float) -> None:
-        """Enough for as many to go as came, so that a queue which nobody reads does not grow for ever."""
+        """Remove as many expired messages as were posted, so that a queue without readers does not keep growing."""
         with contextlib.suppress(StorageError):
             for _ in range(steps):
                 settled, _ = self._queues.run(scripts.SETTLE, queue, deadline=deadline)
@@ -160,7 +160,9 @@ def _halfway(deadline: float) -> float:
 def _read_marker(marker: str) -> list[str]:
     match = _MARKER.fullmatch(marker)
     if match is None:
-        raise InvalidMarker(f"{marker[:64]!r} is no marker of this listing; pass a page's marker, or None to start")
+        raise InvalidMarker(
+            f"expected a marker of this listing, got {marker[:64]!r}; pass a page's marker, or None to start"
+        )
     return [match[1], match[2]] if match[1] else ["-inf", ""]
 
 

@@ -104,7 +104,7 @@ def options_of(uri: Uri) -> Options:
         if option.name in uri.options and uri.scheme not in schemes:
             raise InvalidOption(f"option {option.name} is for {' and '.join(schemes)}; leave it out of {uri.scheme}://")
         if not _is_text(uri.options.get(option.name, "")):
-            raise InvalidOption(f"option {option.name} contains a surrogate, which is no character; remove it")
+            raise InvalidOption(f"option {option.name} contains a surrogate, which is not a character; remove it")
     _check_files(options)
     return options
 
@@ -113,7 +113,7 @@ def _check_files(options: Options) -> None:
     for name in ("tls_ca", "tls_cert", "tls_key"):
         path = getattr(options, name)
         if path and not _is_file(path):
-            raise InvalidOption(f"option {name}={path!r} is no file; write the path of a PEM file")
+            raise InvalidOption(f"option {name}={path!r} is not a file; write the path of a PEM file")
     if bool(options.tls_cert) != bool(options.tls_key):
         raise InvalidOption("of the options tls_cert and tls_key only one is given; give both, or none")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -152,7 +152,7 @@ def _is_text(text: str) -> bool:
 def place_of(uri: Uri, options: Options) -> Place:
     """Raises ``InvalidUri``."""
     if not all(map(_is_text, (uri.username or "", uri.password or "", uri.path))):
-        raise InvalidUri(f"the {uri.scheme} URI contains a surrogate, which is no character; remove it")
+        raise InvalidUri(f"the {uri.scheme} URI contains a surrogate, which is not a character; remove it")
     kind = uri.scheme.partition("+")[2]
     tls = uri.scheme.startswith("rediss")
     if kind == "unix":
@@ -183,7 +183,9 @@ def _address(text: str, default_port: int) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise InvalidUri(f"{text!r} is no host and port; write an IPv6 address in brackets: [::1]:{default_port}")
+        raise InvalidUri(
+            f"expected a host and a port, got {text!r}; write an IPv6 address in brackets: [::1]:{default_port}"
+        )
     if not resolve.is_host(host or "localhost"):
         raise InvalidUri(
             f"expected the name or the IP address of a host, got {host[:80]!r}; write for example redis.example.org or "
@@ -208,5 +210,7 @@ def _number(uri: Uri, text: str) -> int:
     if not text:
         return 0
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise InvalidUri(f"{text!r} in {uri} is no number of a database; write for example redis://host:6379/0")
+        raise InvalidUri(
+            f"expected the number of a database, got {text!r} in {uri}; write for example redis://host:6379/0"
+        )
     return int(text)

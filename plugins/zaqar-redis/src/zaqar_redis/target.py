@@ -1,4 +1,4 @@
-"""Redis and Valkey as targets of the conformance suite. Nothing else in this package needs zaqar-conformance."""
+"""Redis and Valkey as targets of the conformance suite. Nothing else here needs zaqar-conformance or redis-py."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-import redis
-from redis.backoff import NoBackoff
-from redis.crc import key_slot
-from redis.retry import Retry
+try:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.crc import key_slot
+    from redis.retry import Retry
+except ModuleNotFoundError as error:
+    raise ImportError("the targets of zaqar-redis need redis-py; pip install 'zaqar-redis[suite]'") from error
 
 from zaqar_conformance.servers import REDIS_WHEELS, Server, free_port, redis_program
 from zaqar_conformance.target import ServerTarget, TargetError
@@ -38,7 +41,7 @@ class _Target(ServerTarget):
 
     def durability_gaps(self, driver: Driver) -> list[str]:
         if not isinstance(driver, RedisDriver):
-            raise TypeError(f"{type(driver).__qualname__} is no RedisDriver")
+            raise TypeError(f"{type(driver).__qualname__} is not a RedisDriver")
         return [gap for each in driver.facts() for gap in facts.durability_gaps(each)]
 
 

@@ -26,7 +26,7 @@ _LEAST_SHARE: Final = 0.05
 
 
 class Topology(ABC):
-    """Knows the servers. Several threads ask it at once, and the child of a fork: it has no lock."""
+    """Knows the servers. Threads share it, and so does the child of a fork: it has no lock."""
 
     declares_keys = False
     """Whether the servers have to be told all keys of a script."""
@@ -234,7 +234,7 @@ def slot_of(key: str) -> int:
 
 
 def _share(deadline: float, parts: int) -> float:
-    """The moment at which one of so many equal parts of the time left is over."""
+    """The end of the first of ``parts`` equal parts of the time left."""
     now = time.monotonic()
     return min(deadline, now + max(_LEAST_SHARE, (deadline - now) / parts))
 

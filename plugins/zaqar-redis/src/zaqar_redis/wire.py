@@ -101,7 +101,7 @@ class Connection:
             wire.close()
 
     def __del__(self) -> None:
-        if self._wire is not None:  # an exception between two bytecodes, or a fork, has left it to nobody
+        if self._wire is not None:  # an exception between two bytecodes, or a fork, has dropped it
             self._wire.close()
 
     def _open(self) -> socket.socket:

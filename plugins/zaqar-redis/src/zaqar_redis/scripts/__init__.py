@@ -1,4 +1,4 @@
-"""The Lua scripts, each a file of its own. What one script does, the server does at once, with nothing in between."""
+"""The Lua scripts, each a file of its own. The server runs a script atomically."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ local function is_behind(id, other)
   return false
 end
 
-local function read(key, shift, count) -- up to so many behind the marker, and their positions
+local function read(key, shift, count) -- up to count behind the marker, and their positions
   local found, positions = {}, {}
   local from = '-inf'
   if after ~= '-inf' then

@@ -13,7 +13,7 @@ local function earlier(dedup_id)
   return dedup[dedup_id] or (ends and tonumber(ends) > now and redis.call('HGET', DEDUP, dedup_id))
 end
 
-local function expiry_of(ttl) -- as text, which is dear to make; a batch has few
+local function expiry_of(ttl) -- as text, which is slow to make; a batch has few different ttls
   local expires = now + ttl
   due = math.min(due, expires)
   moments[ttl] = integer(expires)
@@ -60,7 +60,7 @@ if count > 0 then
   keep_clock()
 end
 if #dedup_ends > 0 then
-  -- Two old ones go for each new one, so that they do not pile up although nobody collects garbage.
+  -- Two old ones go for each new one, so that they do not pile up without gc.
   local old = redis.call('ZRANGEBYSCORE', DEDUP_ENDS, '-inf', now, 'LIMIT', 0, #dedup_ends)
   change('ZREM', DEDUP_ENDS, old)
   change('HDEL', DEDUP, old)

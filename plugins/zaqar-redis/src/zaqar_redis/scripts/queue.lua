@@ -43,7 +43,7 @@ local now = time[1] * 1000000 + time[2]
 local went_back = now < seen
 if went_back then
   offset = offset + seen - now
-elseif not clock then -- nobody was here for a day, or the server evicted it
+elseif not clock then -- unused for a day, evicted or damaged
   for _, key in ipairs({ ORDER, CLAIMED }) do
     last = math.max(last, redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2] or 0)
   end
@@ -84,7 +84,7 @@ local function fetch(command, key, members)
   return found
 end
 
-local function cut(list, count) -- leave the first so many
+local function cut(list, count) -- keep the first count
   for index = #list, count + 1, -1 do
     list[index] = nil
   end
@@ -165,7 +165,7 @@ local function leave_claim(messages, holders, lives_until, wakes) -- wakes: when
   change('HSET', HOLDERS, known)
 end
 
-local function members_of(claim, most) -- the first so many messages that it took, and the rest as it is stored
+local function members_of(claim, most) -- up to most of the messages that it took, and the rest as it is stored
   local stored = redis.call('HGET', CLAIMS, claim .. TAKEN)
   local members = {}
   for first = 1, math.min(#stored, most * ID), ID do
@@ -179,7 +179,7 @@ local function drop_claim(claim)
   redis.call('HDEL', CLAIMS, claim, claim .. TAKEN)
 end
 
-local function lessen_claim(claim, facts, count) -- so many messages have left it
+local function lessen_claim(claim, facts, count) -- count messages have left it
   local held, rest = string.match(facts, '^(%d+)(.*)$')
   if tonumber(held) > count then
     redis.call('HSET', CLAIMS, claim, (held - count) .. rest)
@@ -243,7 +243,7 @@ local function settle()
   if room > 0 then
     due = math.min(first_score(EXPIRY), first_score(ENDS), first_score(DELAYED))
   end
-  if clock or due < math.huge then -- or nobody ever posted to it
+  if clock or due < math.huge then -- otherwise it was never posted to
     last = math.max(last, now + offset)
     keep_clock()
     went_back = false

@@ -155,7 +155,7 @@ def test_codecs_that_are_no_list_are_wrong_input(codecs: Any) -> None:
 
 @pytest.mark.parametrize("codec", [None, 5, object(), zlib, b"bytes", ("zlib",)])
 def test_what_is_no_codec_is_wrong_input(codec: Any) -> None:
-    with pytest.raises(InvalidInput, match="is no codec: it lacks name, encode or decode"):
+    with pytest.raises(InvalidInput, match="is not a codec: it lacks name, encode or decode"):
         Codecs([Zlib(), codec])
 
 

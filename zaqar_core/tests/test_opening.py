@@ -153,10 +153,10 @@ def test_an_open_that_is_not_written_yet_is_known_as_such(mine: Callable[..., No
 @pytest.mark.parametrize(
     ("rest", "why"),
     [
-        ("Mine.open = classmethod(lambda cls, uri, **times: None)", "TypeError: open returned a NoneType"),
+        ("Mine.open = classmethod(lambda cls, uri, **times: None)", "TypeError: expected open to return a Driver"),
         ("Mine.capabilities = ['SPEED']", "ValueError: 'SPEED' is not a valid Capability"),
         ("Mine.capabilities = property(lambda self: 1 // 0)", "ZeroDivisionError"),
-        ("Mine.limits = {'max_body_bytes': 1}", "TypeError: its limits are a dict"),
+        ("Mine.limits = {'max_body_bytes': 1}", "TypeError: expected its limits to be a Limits or None, got dict"),
         ("Mine.ping = None; Mine.__abstractmethods__ = {'ping'}", "TypeError: Can't instantiate abstract class"),
     ],
 )

@@ -12,6 +12,7 @@ from zaqar_core.encoding import parse, shown
 from zaqar_core.errors import CodecError, InvalidInput
 from zaqar_core.hiding import said
 from zaqar_core.plugins import offered, owner
+from zaqar_core.signals import is_from_handler
 
 GROUP = "zaqar_core.codecs"
 """The entry-point group in which a distribution offers a codec: a name, and a class or function that makes one."""
@@ -26,7 +27,10 @@ _MARK = b"\0"
 
 
 class Codec(Protocol):
-    """One reversible change of bytes. It is shared by threads. What it raises becomes a ``CodecError``."""
+    """One reversible change of bytes, shared by threads.
+
+    What it raises becomes a ``CodecError``, except what a signal handler raises while it runs.
+    """
 
     name: str
     """Lower-case letters, digits, ``_``, ``.`` and ``-``; stored with each body, so it never changes."""
@@ -112,15 +116,20 @@ def _check(codec: Any) -> None:
             f"codec {shown(codec)} fails with {type(error).__name__} when its name is read: repair it"
         ) from error
     if not complete:
-        raise InvalidInput(f"{shown(codec)} is no codec: it lacks name, encode or decode; pass a zaqar_core.Codec")
+        raise InvalidInput(f"{shown(codec)} is not a codec: it lacks name, encode or decode; pass a zaqar_core.Codec")
     if not isinstance(name, str) or not _NAME.match(name):
-        raise CodecError(f"codec name {shown(name)} is not lower-case letters, digits, '_', '.', '-'; rename it")
+        raise CodecError(
+            f"invalid codec name {shown(name)}: only lower-case letters, digits, '_', '.' and '-' are allowed, and a "
+            "letter or digit comes first; rename it"
+        )
 
 
 def _run(name: str, step: str, function: Callable[[bytes], bytes], data: bytes) -> bytes:
     try:
         result: object = function(data)
     except Exception as error:
+        if is_from_handler(error):
+            raise
         raise CodecError(
             f"codec {name!r} failed to {step} a body: {type(error).__name__}; {_REMEDIES[step]}"
         ) from error
@@ -142,9 +151,9 @@ def _find(name: str) -> Codec:
         raise CodecError(f"{owners} both offer a codec {name!r}; uninstall all but one, or pass the object itself")
     try:
         codec: Codec = found[0].load()()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # one that would end the process while it is imported is broken too
+        if isinstance(error, KeyboardInterrupt) or is_from_handler(error):
+            raise
         raise CodecError(
             f"codec {name!r} is installed but cannot be loaded: {type(error).__name__}: {said(error)}; reinstall its "
             "distribution"

@@ -178,7 +178,7 @@ class Messages:
 
     def _encode(self, message: object, default_ttl: float, default_delay: float) -> EncodedMessage:
         if not isinstance(message, NewMessage):
-            raise InvalidInput(f"a {type(message).__name__} is no NewMessage; wrap it: NewMessage(body)")
+            raise InvalidInput(f"expected a NewMessage, got {type(message).__name__}; wrap it: NewMessage(body)")
         limits = self._context.limits
         ttl = default_ttl if message.ttl is None else message.ttl
         ttl = validation.duration(ttl, "ttl", MIN_DURATION, limits.max_message_ttl)
@@ -189,8 +189,8 @@ class Messages:
                 " (the queue's default)" if given is None else "" for given in (message.delay, message.ttl)
             )
             raise InvalidDuration(
-                f"a delay of {delay:.10g} s{whose_delay} and a ttl of {ttl:.10g} s{whose_ttl}: the message would "
-                "expire before it comes; make the delay less than the ttl"
+                f"with a delay of {delay:.10g} s{whose_delay} and a ttl of {ttl:.10g} s{whose_ttl} the message would "
+                "expire before it becomes available; make the delay less than the ttl"
             )
         if delay > 0:
             self._context.need(Capability.DELAY, f"a delay of {delay:g} s")

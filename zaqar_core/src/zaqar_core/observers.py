@@ -10,8 +10,8 @@ A span has to begin before the driver works and be current meanwhile, so that th
 children: that is what the first is for. And nothing an observer does can come between the caller and the operation.
 
 What an observer raises is logged with its name, at most once a minute for each, and harms neither the operation nor the
-other observers. One that cannot be loaded is logged once, and the others go on without it. Only what is no
-``Exception``, such as ``KeyboardInterrupt``, passes.
+other observers. One that cannot be loaded is logged once, and the others go on without it. What a signal handler raises
+in an observer passes, and so do exceptions of its own that are not an ``Exception``, such as ``KeyboardInterrupt``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from zaqar_core.kit.deadline import begin_limit, end_limit, remaining
 from zaqar_core.kit.frames import is_on_stack
 from zaqar_core.kit.slots import Slots
 from zaqar_core.plugins import offered, owner
+from zaqar_core.signals import is_from_handler
 
 if TYPE_CHECKING:
     from zaqar_core.context import Context
@@ -213,6 +214,8 @@ class _Observer:
         try:
             self._hooks.operation_started(operation=operation)
         except Exception as error:
+            if is_from_handler(error):
+                raise
             self._report("operation_started", error)
 
     def finished(
@@ -221,6 +224,8 @@ class _Observer:
         try:
             self._hooks.operation_finished(operation=operation, count=count, seconds=seconds, error=error)
         except Exception as failure:
+            if is_from_handler(failure):
+                raise
             self._report("operation_finished", failure)
 
     def _report(self, hook: str, error: Exception) -> None:
@@ -282,9 +287,9 @@ def _load(entry: EntryPoint, name: str) -> _Observer | None:
     try:
         observer = entry.load()
         return _Observer(observer() if isinstance(observer, type) else observer, name)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # one that would end the process while it is imported is broken too
+        if isinstance(error, KeyboardInterrupt) or is_from_handler(error):
+            raise
         _log.error(
             "the observer %s is installed, but %s cannot be loaded: %s; all goes on without it: reinstall its "
             "distribution, or uninstall it",

@@ -9,6 +9,7 @@ from zaqar_core.contract import Driver
 from zaqar_core.errors import BrokenDriver, ZaqarError
 from zaqar_core.hiding import Secrets, said
 from zaqar_core.limits import Limits
+from zaqar_core.signals import is_from_handler
 from zaqar_core.uri import Uri
 
 
@@ -29,6 +30,8 @@ def open_driver(kind: type[Driver], uri: Uri, *, connect_timeout: float, timeout
         if clean is error:
             raise
     except Exception as error:
+        if is_from_handler(error):
+            raise
         broken = UnfinishedDriver if isinstance(error, NotImplementedError) else BrokenDriver
         clean = broken(
             f"the driver for {uri.scheme!r} failed to open with {type(error).__name__}: {secrets.hide(said(error))}; "
@@ -42,12 +45,12 @@ def open_driver(kind: type[Driver], uri: Uri, *, connect_timeout: float, timeout
 def _opened(kind: type[Driver], uri: Uri, connect_timeout: float, timeout: float) -> Driver:
     driver: object = kind.open(uri, connect_timeout=connect_timeout, timeout=timeout)
     if not isinstance(driver, Driver):
-        raise TypeError(f"open returned a {type(driver).__name__}, which is no Driver")
+        raise TypeError(f"expected open to return a Driver, got {type(driver).__name__}")
     try:
         _ = [Capability(one) for one in driver.capabilities]
         limits: object = driver.limits
         if not isinstance(limits, Limits | None):
-            raise TypeError(f"its limits are a {type(limits).__name__}, which is no Limits")
+            raise TypeError(f"expected its limits to be a Limits or None, got {type(limits).__name__}")
     except BaseException:
         with suppress(Exception):
             driver.close()

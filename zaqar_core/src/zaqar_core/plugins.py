@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint, distributions
 
+from zaqar_core.signals import is_from_handler
+
 _log = logging.getLogger(__name__)
 _reported: set[str] = set()
 
@@ -23,6 +25,8 @@ def offered(group: str) -> list[EntryPoint]:
         try:
             entries = [entry for entry in distribution.entry_points if entry.group == group]
         except Exception as error:
+            if is_from_handler(error):
+                raise
             _report(place, error)
             continue
         if entries:
@@ -55,6 +59,8 @@ def _distributions() -> Iterator[Distribution]:
         except StopIteration:
             return
         except Exception as error:  # from a finder that another package has installed
+            if is_from_handler(error):
+                raise
             _report("sys.meta_path", error)
             return
 

@@ -19,6 +19,7 @@ from zaqar_core.hiding import said
 from zaqar_core.kit.deadline import remaining, time_limit
 from zaqar_core.metadata import MetadataCache
 from zaqar_core.records import QueueRecords
+from zaqar_core.signals import is_from_handler
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,8 @@ class PostedQueues:
             try:
                 self._settle(post.queue)
             except Exception as error:  # of the driver; the operation under way may have to do with another queue
+                if is_from_handler(error):
+                    raise
                 failures.append(error)
                 # At the end, so that a queue that always fails delays no other.
                 self._add(post.queue, time.monotonic() + self._metadata.ttl)

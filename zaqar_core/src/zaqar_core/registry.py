@@ -10,6 +10,7 @@ from zaqar_core.encoding import shown
 from zaqar_core.errors import AmbiguousScheme, BrokenDriver, ContractMismatch, UnknownScheme
 from zaqar_core.hiding import said
 from zaqar_core.plugins import offered, owner
+from zaqar_core.signals import is_from_handler
 
 GROUP = "zaqar_core.drivers"
 
@@ -47,9 +48,9 @@ def load_driver(scheme: str) -> type[Driver]:
     entry = entries[0]
     try:
         driver = entry.load()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # SystemExit, too: an import must not end the process
+        if isinstance(error, KeyboardInterrupt) or is_from_handler(error):
+            raise
         raise BrokenDriver(
             f"the driver for {scheme!r} is installed ({owner(entry)}) but importing {entry.value} failed with "
             f"{type(error).__name__}: {said(error)}; {_repair(error, owner(entry))}"

@@ -207,10 +207,13 @@ def test_an_interruption_stops_the_datastore_and_reports_however_often_it_comes(
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "READY\n"
-        process.send_signal(number)
-        printed, _ = process.communicate(timeout=60)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "READY\n"
+            process.send_signal(number)
+            printed, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()  # or leaving the block would wait for one that hangs
     assert process.returncode == 3
     assert "interrupted" in printed
     assert "STOPPED True" in printed

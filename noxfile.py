@@ -45,6 +45,9 @@ SERVERS = {
     target: f"{family}-servers" for family in ("redis", "swift") for target in TARGETS if target.startswith(family)
 } | {"swift-coordinated": "swift-and-redis-servers"}
 """The dependency group that brings a target's server, for where the machine has none."""
+PARALLEL = ("-n", "auto", "--dist", "loadfile", "--max-worker-restart", "0")
+"""How pytest runs: a file to one process, since the code blocks of a page follow one another. A process that crashes
+ends the run; with a new one in its place, pytest-xdist may wait without end."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Any of these will do, with chromedriver."""
 
@@ -239,8 +242,7 @@ def run_tests(session: nox.Session) -> None:
     for target, distribution in APART.items():
         session.log(f"not here, but in nox -s 'conformance({target})': the tests of {distribution}")
     session.run("coverage", "erase")
-    # A file to one process: the code blocks of a page follow one another.
-    session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["-n", "auto", "--dist", "loadfile"]))
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or PARALLEL))
     if not session.posargs:
         for target in IN_CHECK:  # the checks and the backends are proven by each other
             session.run("coverage", "run", "-m", "zaqar_conformance", "run", target, "--report", f"reports/{target}")

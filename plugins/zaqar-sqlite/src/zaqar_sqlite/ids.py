@@ -9,12 +9,12 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from os import urandom
+from string import ascii_letters, digits
 
 _TOKEN_BYTES = 9
 _TOKEN_LENGTH = 12
 # Fifteen hexadecimal digits stay below SQLite's largest integer.
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{12}")
-_OTHER = re.compile(r"[^A-Za-z0-9_-]")
+_TOKEN_CHARACTERS = f"{ascii_letters}{digits}-_".encode()
 _ID = re.compile(r"(0|[1-9a-f][0-9a-f]{0,14})-[A-Za-z0-9_-]{12}")
 
 
@@ -31,8 +31,9 @@ def to_id(seq: int, token: str | bytes) -> str:
 
 def _token_of(stored: bytes) -> str:
     """Of a damaged token, what can still be part of an id, and is the same each time."""
-    text = stored.decode("ascii", "replace")
-    return text if _TOKEN.fullmatch(text) else _OTHER.sub("_", text)[:_TOKEN_LENGTH].ljust(_TOKEN_LENGTH, "_")
+    if len(stored) == _TOKEN_LENGTH and not stored.translate(None, _TOKEN_CHARACTERS):
+        return stored.decode()
+    return re.sub(rb"[^A-Za-z0-9_-]", b"_", stored)[:_TOKEN_LENGTH].ljust(_TOKEN_LENGTH, b"_").decode()
 
 
 def seq_of(some_id: str) -> int | None:

@@ -18,6 +18,7 @@ DELAYED: Final = 2
 # becomes bytes that are never taken for a body.
 _UNREADABLE: Final = b"\xc1"
 """Starts neither JSON nor what codecs wrote, so the bytes behind it are never taken for a body."""
+_STRINGS: Final = frozenset({str})
 _ENVELOPE: Final = """
     seq, position, CAST(posted_at AS INTEGER), CAST(expires_at AS INTEGER), CAST(token AS BLOB),
     CAST(client_id AS BLOB), CAST(claim_count AS INTEGER), CAST(headers AS BLOB)
@@ -130,9 +131,10 @@ class QueueTransaction:
         If its headers or its client cannot be read, neither can its body: that is ``_UNREADABLE`` and what is stored.
         """
         seq, _, posted_at, expires_at, token, client_id, claim_count, headers, body, claim, claim_token = row
-        client, known = _text(client_id), _headers(headers)
-        if client is None or known is None:
-            client, known, body = client_id.decode(errors="replace"), known or NO_HEADERS, _UNREADABLE + body
+        try:
+            client, known = client_id.decode(), _headers(headers) if headers else NO_HEADERS
+        except (ValueError, RecursionError):
+            client, known, body = client_id.decode(errors="replace"), NO_HEADERS, _UNREADABLE + body
         return StoredMessage(
             id=to_id(seq, token),
             body=body,
@@ -161,24 +163,12 @@ class QueueTransaction:
             )
 
 
-def _text(stored: bytes) -> str | None:
-    """None if it is not UTF-8."""
-    try:
-        return stored.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _headers(stored: bytes) -> Mapping[str, str] | None:
-    """None if they cannot be read."""
-    if not stored:
-        return NO_HEADERS
-    try:
-        headers = json.loads(stored.decode())
-    except (ValueError, RecursionError):
-        return None
-    sound = isinstance(headers, dict) and all(type(value) is str for value in headers.values())
-    return headers if sound else None
+def _headers(stored: bytes) -> Mapping[str, str]:
+    """Raises ``ValueError`` or ``RecursionError`` for what are none."""
+    headers = json.loads(stored.decode())
+    if type(headers) is not dict or not _STRINGS.issuperset(map(type, headers.values())):
+        raise ValueError("not an object of strings")
+    return headers
 
 
 def json_list(seqs: Iterable[int]) -> str:

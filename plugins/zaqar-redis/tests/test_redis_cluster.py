@@ -261,7 +261,7 @@ def test_a_node_that_is_gone_takes_its_queues_along_alone(cluster: RedisClusterT
 
 
 def test_who_knew_the_slots_is_asked_first(cluster: RedisClusterTarget, tmp_path: Path) -> None:
-    """A server that answers nobody keeps queues of others waiting once, not whenever the slots are asked for."""
+    """An unresponsive server keeps queues of others waiting once, not whenever the slots are asked for."""
     cluster.start(tmp_path)
     gone, there = (Address("127.0.0.1", port) for port in (free_port(), cluster.started()[0].port))
     connected = []

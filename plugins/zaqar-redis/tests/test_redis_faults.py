@@ -340,7 +340,7 @@ def test_a_server_that_is_paused(start_server: StartServer, open_driver: OpenDri
 
 @contextmanager
 def busy(server: Server) -> Iterator[None]:
-    """A script of somebody else's runs, and the server answers BUSY."""
+    """Another client's script runs, and the server answers BUSY."""
 
     def run() -> None:
         with plain_client(server.port) as client, pytest.raises(redis.RedisError):

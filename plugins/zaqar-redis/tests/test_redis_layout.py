@@ -121,7 +121,7 @@ def test_another_layout_is_refused_and_left_alone(
     assert client.get(f"{prefix}:{{layout}}") == version.encode()
 
 
-def test_a_key_of_somebody_else_is_an_incompatible_store(
+def test_a_key_of_another_program_is_an_incompatible_store(
     client: redis.Redis, driver: RedisDriver, queue: QueueKey
 ) -> None:
     client.set(f"{queue_stem('zaqar', queue)}:order", "1")

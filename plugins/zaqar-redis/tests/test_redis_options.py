@@ -109,7 +109,7 @@ def test_files_of_tls(tmp_path: Path) -> None:
     assert options == Options(tls_cert=cert, tls_key=key, tls_verify=False, tls_ca=ca)
 
 
-def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+def test_a_key_with_a_passphrase_is_refused_without_a_prompt(tmp_path: Path) -> None:
     one = trustme.CA().issue_cert("one")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     one.cert_chain_pems[0].write_to_path(str(cert))

@@ -8,7 +8,7 @@ from zaqar_core.contract import EncodedMessage, QueueKey
 from zaqar_redis.driver import RedisDriver
 
 BODY = b"x" * 256 * 1024
-COUNT = 300  # of which 256 fit
+COUNT = 300  # 256 of them fit
 
 
 def fill(driver: RedisDriver, queue: QueueKey) -> list[str]:

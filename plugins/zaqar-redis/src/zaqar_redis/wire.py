@@ -20,7 +20,7 @@ _LEAST: Final = 0.001
 _CHUNK: Final = 65_536
 _NOTHING: Final = object()
 _CODE: Final = re.compile(r"[A-Z]{2,}\b")
-_ARGUMENTS: Final = re.compile(r"(, *with args\b|\bbeginning with).*", re.IGNORECASE | re.DOTALL)
+_ARGUMENTS: Final = re.compile(r"(, *with args\b|\bbeginning with\b).*", re.IGNORECASE | re.DOTALL)
 _TELLING: Final = 4
 """Characters: an error that holds the first of a password may show more of it."""
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
@@ -158,7 +158,7 @@ def _ask_in_secret(connection: Connection, *command: str, secret: str, deadline:
         connection.ask(*command, deadline=deadline)
         return
     except hiredis.ReplyError as error:
-        said = _ARGUMENTS.sub(r"\1", str(error))
+        said = _ARGUMENTS.sub("", str(error))
     if secret and secret[:_TELLING] in said:
         code = found[0] if (found := _CODE.match(said)) and secret[:_TELLING] not in found[0] else "ERR"
         said = f"{code} (the rest of its answer to {command[0]} is left out: it may show the password)"

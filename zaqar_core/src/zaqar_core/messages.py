@@ -189,7 +189,7 @@ class Messages:
                 " (the queue's default)" if given is None else "" for given in (message.delay, message.ttl)
             )
             raise InvalidDuration(
-                f"with a delay of {delay:.10g} s{whose_delay} and a ttl of {ttl:.10g} s{whose_ttl} the message would "
+                f"a delay of {delay:.10g} s{whose_delay} and a ttl of {ttl:.10g} s{whose_ttl}: the message would "
                 "expire before it becomes available; make the delay less than the ttl"
             )
         if delay > 0:

@@ -103,10 +103,10 @@ def test_subscriptions(zaqar: Zaqar) -> None:
     assert zaqar("subscription", "confirm", "orders", created["id"]).out == f"confirmed subscription {created['id']}\n"
     listed = zaqar("subscription", "list", "orders", "--json")
     assert {one["subscriber"]: (one["confirmed"], one["options"], one["ttl"]) for one in listed.documents} == {
-        "https://***@host/hook?token=***&a=1": (True, ["header"], None),
-        "mailto:a@b": (False, [], 60),
-        "https:***": (False, [], None),
-        "hook:***": (False, [], None),
+        "https://***@host/hook?token=***&a=1": (True, {"header": "***"}, None),
+        "mailto:a@b": (False, {}, 60),
+        "https:***": (False, {}, None),
+        "hook:***": (False, {}, None),
     }
     assert SECRET not in listed.out + zaqar("subscription", "list", "orders").out
     zaqar("subscription", "confirm", "orders", created["id"], "--revoke")

@@ -106,7 +106,7 @@ def test_the_environment_gives_what_options_do_not(
 
 
 def test_timeout_and_codec_reach_the_storage(zaqar: Zaqar) -> None:
-    assert zaqar("queue", "list", "--timeout=0").err.startswith("zaqar: error: connect_timeout is 0.0 s")
+    assert zaqar("queue", "list", "--timeout=0").err.startswith("zaqar: error: --timeout is 0.0 s")
     unknown = zaqar("queue", "list", "--codec=nosuch")
     assert (unknown.code, unknown.err.count("\n")) == (5, 1)
 
@@ -138,6 +138,34 @@ def test_wrong_usage_is_one_line_without_secrets(zaqar: Zaqar) -> None:
     assert zaqar("queue", "create", "a", "{").err.endswith("; see zaqar queue create --help\n")
     assert zaqar("queue", "create", "a", "[]").code == 2
     assert zaqar("queue", "list", "--lim=3").code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("--timeout 0 queue list", "--timeout is 0.0 s; it must lie between"),
+        ("--timeout 5m queue list", "argument --timeout: '5m' is not a number of seconds; write 300 for 5 minutes"),
+        ("queue claim q --ttl 5m", "argument --ttl: '5m' is not a number of seconds; write 300 for 5 minutes"),
+        ("queue claim q --grace x", "argument --grace: 'x' is not a number of seconds"),
+        ("queue claim q --wait x", "argument --wait: 'x' is not a number of seconds"),
+        ("queue release q c --delay x", "argument --delay: 'x' is not a number of seconds"),
+        ("queue post q 1 --delay 1h", "argument --delay: '1h' is not a number of seconds"),
+        ("subscription create q https://x.y --ttl 1d", "argument --ttl: '1d' is not a number of seconds"),
+        ("queue post q - --batch 0", "--batch is 0; it is a whole number from 1: pass 1 or more, or leave it out"),
+        ("queue ack q", "the following arguments are required: CLAIM_ID; see"),
+        ("queue release q", "the following arguments are required: CLAIM_ID; see"),
+        ("flavor create", "the following arguments are required: FLAVOR; see"),
+        ("pool show nosuch", "create it, or see zaqar pool list"),
+        ("flavor show nosuch", "create it, or see zaqar flavor list"),
+        ("catalogue create q nosuch", "if zaqar pool list shows it"),
+        ("subscription confirm q nosuch", "see zaqar subscription list"),
+        ("queue peek q --marker !", "a page's marker\n"),
+    ],
+)
+def test_errors_speak_of_options_and_commands(zaqar: Zaqar, command: str, error: str) -> None:
+    done = zaqar(*command.split())
+    assert done.code in (1, 2)
+    assert error in done.err
 
 
 def test_no_command_shows_the_help(zaqar: Zaqar) -> None:

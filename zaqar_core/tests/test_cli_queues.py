@@ -318,6 +318,23 @@ def test_release_and_renew(zaqar: Zaqar) -> None:
     assert zaqar("queue", "renew", "orders", claim).code == 1
 
 
+def test_a_release_says_what_it_released(zaqar: Zaqar) -> None:
+    post(zaqar, 1, 2, 3)
+    [first, second] = zaqar("queue", "claim", "orders", "--limit=2", "--json").documents
+    claim = first["claim_id"]
+    some = zaqar("queue", "release", "orders", claim, first["id"], "nosuch")
+    assert (some.code, some.out) == (1, f"released 1 message of claim {claim}\n")
+    assert some.err == f"zaqar: not held by claim {claim}: nosuch\n"
+    rest = zaqar("queue", "release", "orders", claim)
+    assert (rest.code, rest.out) == (0, f"released 1 message of claim {claim}\n")
+    assert second["claim_id"] == claim
+    for queue, name in (("orders", claim), ("orders", "nosuch"), ("nosuch", claim)):
+        none = zaqar("queue", "release", queue, name, "--json")
+        assert (none.code, none.out) == (1, "")
+        why = f"nothing was released: no live claim {name!r} on queue {queue!r} holds messages; it may have ended"
+        assert none.err == f"zaqar: error: {why}\n"
+
+
 def test_message_get_and_delete(zaqar: Zaqar) -> None:
     first, second = post(zaqar, {"n": 1}, 2)
     shown = zaqar("message", "get", "orders", first, second, "nosuch")
@@ -338,7 +355,7 @@ def test_an_id_may_start_with_a_dash(zaqar: Zaqar, message_id: str) -> None:
     missing = zaqar("message", "get", "orders", message_id)
     assert (missing.code, missing.err) == (1, f"zaqar: not in queue 'orders': {message_id}\n")
     assert zaqar("message", "delete", "orders", "x", "--claim", message_id).code == 0
-    assert zaqar("queue", "release", "orders", message_id).out == f"released all messages of claim {message_id}\n"
+    assert f"no live claim {message_id!r} on queue" in zaqar("queue", "release", "orders", message_id).err
 
 
 def test_gc_and_ping(zaqar: Zaqar) -> None:

@@ -265,7 +265,7 @@ def test_a_lowered_maximum_hides_nothing_that_a_claim_handed_out(uri: str, clock
         assert bodies(claim.messages) == [0, 1]
         storage.queues.set_metadata("q", SETTINGS)
         assert storage.claims.get("q", str(claim.id)).messages == claim.messages
-        with pytest.raises(InvalidDuration):
+        with pytest.raises(InvalidDuration, match="delay is 60000 s, and a message has less left to live; nothing was"):
             storage.claims.delete("q", str(claim.id), delay=1000 * TTL)
         assert storage.messages.stats("q").claimed == 2
         storage.claims.delete("q", str(claim.id), delay=5)

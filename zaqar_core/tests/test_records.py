@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from zaqar_core.contract import QueueKey, Record, RecordStore, Space
-from zaqar_core.documents import QUEUES
+from zaqar_core.documents import QUEUES, Fields
 from zaqar_core.errors import IncompatibleStorage, InvalidMetadata, OutcomeUnknown, StorageClosed, StorageUnavailable
 from zaqar_core.models import Page, QueueEntry
 from zaqar_core.records import QueueRecords
@@ -281,6 +281,24 @@ def test_settings_of_a_wrong_type_are_damage_and_not_ignored(
     store.write(metadata)
     with pytest.raises(IncompatibleStorage, match="record 'orders' of queues of project 'acme'"):
         queues.get_settings(ORDERS)
+
+
+@pytest.mark.parametrize(
+    ("data", "got"),
+    [
+        (b"[]", "expected a JSON object, got a list"),
+        (b"null", "expected a JSON object, got null"),
+        (b'{"weight":null}', "to be a whole number, got null"),
+        (b'{"weight":"1"}', "to be a whole number, got a string"),
+        (b'{"weight":true}', "to be a whole number, got true or false"),
+        (b'{"weight":1.5}', "to be a whole number, got a number"),
+        (b'{"weight":{}}', "to be a whole number, got an object"),
+        (b"{}", "to be a whole number, got nothing"),
+    ],
+)
+def test_damage_is_told_in_the_words_of_json(data: bytes, got: str) -> None:
+    with pytest.raises(IncompatibleStorage, match=got):
+        Fields("pools", "", Record("a", data, "1", "n")).take("weight", int)
 
 
 def test_settings_are_the_known_keys_that_are_set(store: Store, queues: QueueRecords) -> None:

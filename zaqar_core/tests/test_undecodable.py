@@ -366,7 +366,7 @@ def test_the_command_shows_the_others_and_the_bytes_of_the_bad_one(shared: tuple
     assert "body" not in middle
     assert (middle["id"], base64.b64decode(middle["body_base64"])) == (ids[1], b"\0zip\0\x01")
     assert done.err == (
-        f"zaqar: message {ids[1]}: a body was written with the codec 'zip'; connect with codecs=['zip'] to read it\n"
+        f"zaqar: message {ids[1]}: a body was written with the codec 'zip'; pass --codec zip to read it\n"
     )
 
 

@@ -10,7 +10,7 @@ from zaqar_core.capabilities import Capability
 from zaqar_core.context import Context
 from zaqar_core.contract import ClaimController, MessageController, QueueKey, StoredClaim
 from zaqar_core.dead_letters import DeadLetterQueue, DeadLetters
-from zaqar_core.errors import ClaimDoesNotExist, StorageUnavailable, Unsupported
+from zaqar_core.errors import ClaimDoesNotExist, InvalidDuration, StorageUnavailable, Unsupported
 from zaqar_core.kit.deadline import remaining
 from zaqar_core.limits import DEFAULT_CLAIM_GRACE, DEFAULT_CLAIM_TTL, DEFAULT_PAGE, MIN_DURATION
 from zaqar_core.models import Claim
@@ -118,7 +118,13 @@ class Claims:
             self._context.need(Capability.DELAY, f"a release with a delay of {delay:g} s")
         if ids == []:
             return
-        driver.release(key, claim, message_ids=ids, delay=delay)
+        try:
+            driver.release(key, claim, message_ids=ids, delay=delay)
+        except InvalidDuration as error:
+            raise InvalidDuration(
+                f"delay is {delay:g} s, and a message has less left to live; nothing was released: give a shorter "
+                "delay, or claim with a longer grace"
+            ) from error
 
     def _open(self, queue: str, project: str | None) -> tuple[QueueKey, ClaimController]:
         key = self._context.key(queue, project)

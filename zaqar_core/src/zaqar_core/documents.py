@@ -111,6 +111,16 @@ class Documents:
         return record.version if record is not None and record.nonce == nonce else None
 
 
+_JSON: Mapping[type, str] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a whole number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+
+
 class Fields:
     """The fields of a stored record; each is taken by name and type.
 
@@ -124,14 +134,14 @@ class Fields:
         except ValueError as error:
             raise self._damage(f"its {len(record.value)} bytes cannot be read: {error}") from error
         if not isinstance(value, dict):
-            raise self._damage(f"expected a JSON object, got a {type(value).__name__}")
+            raise self._damage(f"expected a JSON object, got {_json_type(value)}")
         self._fields: dict[str, Any] = value
 
     def take(self, name: str, kind: type[T]) -> T:
         """The field's value; a subclass of ``kind``, such as bool for int, is refused."""
         value = self._fields.pop(name, _MISSING)
         if type(value) is not kind:
-            raise self._wrong(name, value, kind.__name__)
+            raise self._wrong(name, value, _JSON[kind])
         return value
 
     def texts(self, name: str) -> list[str]:
@@ -146,7 +156,7 @@ class Fields:
         value = self._fields.pop(name, _MISSING)
         if value is None or (type(value) in (int, float) and 0 <= value <= _LONGEST):
             return None if value is None else float(value)
-        raise self._wrong(name, value, "number of seconds or null")
+        raise self._wrong(name, value, "a number of seconds or null")
 
     def rest(self) -> dict[str, Any]:
         """What was not taken: fields of a newer version, which are kept when the record is written again."""
@@ -156,8 +166,12 @@ class Fields:
         return damaged(*self._where, why)
 
     def _wrong(self, name: str, value: object, expected: str) -> IncompatibleStorage:
-        got = "nothing" if value is _MISSING else f"a {type(value).__name__}"
-        return self._damage(f"expected its field {name!r} to be a {expected}, got {got}")
+        got = "nothing" if value is _MISSING else _json_type(value)
+        return self._damage(f"expected its field {name!r} to be {expected}, got {got}")
+
+
+def _json_type(value: object) -> str:
+    return "a number" if isinstance(value, float) else _JSON[type(value)]
 
 
 def damaged(kind: str, project: str, key: str, why: str) -> IncompatibleStorage:

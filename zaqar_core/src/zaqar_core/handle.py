@@ -170,7 +170,9 @@ class ClaimedMessages:
         self._held = {message.id for message in self._messages}
 
     def renew(self, *, ttl: float | None = None, grace: float | None = None) -> None:
-        """Let the claim end ``ttl`` seconds from now; None: as many as when it was made or last renewed.
+        """Let the claim end ``ttl`` seconds from now; None: as many as when it was claimed or last renewed here.
+
+        A ttl that ``storage.claims.update`` has set is not known here; ``update`` without a ttl takes the stored one.
 
         ``grace``: for how many seconds its messages live on after it at least; None: as before.
         Raises ``ClaimDoesNotExist`` if the claim has ended.

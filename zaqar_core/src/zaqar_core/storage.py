@@ -72,7 +72,7 @@ def connect(
     metadata_ttl = validation.duration(metadata_ttl, "metadata_ttl", 0.0, _LONGEST_TIMEOUT)
     limits = validation.limits(limits)
     if control is not None and not isinstance(control, str):
-        raise InvalidUri(f"control is a {type(control).__name__}; pass a URI, or None for the same backend")
+        raise InvalidUri(f"control is of type {type(control).__name__}; pass a URI, or None for the same backend")
     with time_limit(connect_timeout):
         observers.load()
         chain = Codecs(codecs)

@@ -89,7 +89,7 @@ def add_common(parser: Parser, *, shown: bool) -> None:
     add("--control", metavar="URI", help="the storage of queues' metadata, pools and flavors (ZAQAR_CONTROL_URI)")
     add("--project", metavar="NAME", help="the tenant (ZAQAR_PROJECT)")
     add("--client-id", metavar="ID", help="who posts (ZAQAR_CLIENT_ID; random otherwise)")
-    add("--timeout", type=float, metavar="SECONDS", help="to connect, and for each call (5 and 10 otherwise)")
+    add("--timeout", type=duration, metavar="SECONDS", help="to connect, and for each call (5 and 10 otherwise)")
     add("--codec", action="append", metavar="NAME", help="a codec of the bodies, in order; may be repeated")
     add("--json", action="store_true", help="write JSON, one document a line")
     add("--debug", action="store_true", help="show the traceback of an error")
@@ -106,6 +106,16 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         elif isinstance(value, list):
             setattr(found, name, [one.removeprefix(_MARK) if isinstance(one, str) else one for one in value])
     return found
+
+
+def duration(text: str) -> float:
+    """An argument that is a number of seconds; the library says which are allowed."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds; write 300 for 5 minutes, 0.5 for half a second"
+        ) from None
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def add(pool: Commands, flavor: Commands, catalogue: Commands) -> None:
     update = flavor.command("update", _flavor_update, "let a flavor have these pools and no others")
     for parser in (create, update):
         parser.add_argument("name", metavar="FLAVOR", help="its name")
-        parser.add_argument("pools", metavar="POOL", nargs="*", help="a pool of it")
+        parser.add_argument("pools", metavar="POOL", nargs="*", default=[], help="a pool of it")
     _add_rest(flavor, "FLAVOR", "flavors", _flavor_list, _flavor_show, _flavor_delete)
 
     create = catalogue.command("create", _entry_create, "say which pool holds a queue")

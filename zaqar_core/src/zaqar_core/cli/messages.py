@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 from zaqar_core import limits
-from zaqar_core.cli.arguments import Commands, Parser, add_page, add_queue
+from zaqar_core.cli.arguments import Commands, Parser, add_page, add_queue, duration
 from zaqar_core.cli.exits import CommandError, Exit, exit_of
 from zaqar_core.cli.lines import Line, LineError, batches, document_of
 from zaqar_core.cli.session import Session
 from zaqar_core.cli.text import Column, compact, number, seconds, words
-from zaqar_core.errors import CodecError, QueueDoesNotExist, Unsupported, ZaqarError
+from zaqar_core.errors import ClaimDoesNotExist, CodecError, QueueDoesNotExist, Unsupported, ZaqarError
 from zaqar_core.models import Message
 
 
@@ -60,7 +60,7 @@ def add(queue: Commands, message: Commands) -> None:
     add_queue(claim)
     claim.add_argument("--limit", type=int, metavar="N", help=f"take at most N messages ({limits.DEFAULT_PAGE})")
     _add_times(claim, ttl=f"{limits.DEFAULT_CLAIM_TTL:g}")
-    claim.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="how long to wait for messages (0)")
+    claim.add_argument("--wait", type=duration, default=0, metavar="SECONDS", help="how long to wait for messages (0)")
 
     ack = queue.command(
         "ack",
@@ -71,13 +71,15 @@ def add(queue: Commands, message: Commands) -> None:
     )
     add_queue(ack)
     ack.add_argument("claim", metavar="CLAIM_ID", help="the claim that holds them, or -")
-    ack.add_argument("messages", metavar="MESSAGE_ID", nargs="*", help="a message of the claim")
+    ack.add_argument("messages", metavar="MESSAGE_ID", nargs="*", default=[], help="a message of the claim")
 
     release = queue.command("release", _release, "give claimed messages back before the claim ends")
     add_queue(release)
     release.add_argument("claim", metavar="CLAIM_ID", help="the claim that holds them")
-    release.add_argument("messages", metavar="MESSAGE_ID", nargs="*", help="a message of the claim (all of it)")
-    release.add_argument("--delay", type=float, default=0, metavar="SECONDS", help="hide them for this long (0)")
+    release.add_argument(
+        "messages", metavar="MESSAGE_ID", nargs="*", default=[], help="a message of the claim (all of it)"
+    )
+    release.add_argument("--delay", type=duration, default=0, metavar="SECONDS", help="hide them for this long (0)")
 
     renew = queue.command("renew", _renew, "renew a claim: it ends --ttl seconds from now")
     add_queue(renew)
@@ -98,7 +100,7 @@ def _add_times(parser: Parser, *, ttl: str) -> None:
         ("--ttl", ttl, "how long the claim lasts"),
         ("--grace", f"{limits.DEFAULT_CLAIM_GRACE:g}", "how long its messages live after it at least"),
     ):
-        parser.add_argument(name, type=float, metavar="SECONDS", help=f"{what} ({default})")
+        parser.add_argument(name, type=duration, metavar="SECONDS", help=f"{what} ({default})")
 
 
 def _peek(session: Session) -> Exit:
@@ -192,10 +194,24 @@ def _claimed(line: Line) -> tuple[str, str]:
 
 def _release(session: Session) -> Exit:
     given = session.arguments
-    session.storage.claims.delete(given.queue, given.claim, message_ids=given.messages or None, delay=given.delay)
-    what = number(len(set(given.messages)), "message") if given.messages else "all messages"
-    session.output.done(f"released {what} of claim {given.claim}", {"claim_id": given.claim, "released": True})
-    return Exit.DONE
+    claims, wanted = session.storage.claims, set(given.messages)
+    try:
+        held = {message.id for message in claims.get(given.queue, given.claim).messages}
+    except ClaimDoesNotExist:
+        raise CommandError(
+            f"nothing was released: no live claim {given.claim!r} on queue {given.queue!r} holds messages; it may have "
+            "ended",
+            Exit.NOTHING,
+        ) from None
+    released = held & wanted if wanted else held
+    if released:
+        claims.delete(given.queue, given.claim, message_ids=given.messages or None, delay=given.delay)
+    text = f"released {number(len(released), 'message')} of claim {given.claim}"
+    session.output.done(text, {"claim_id": given.claim, "released": bool(released)})
+    missing = sorted(wanted - held)
+    if missing:
+        session.output.note(f"not held by claim {given.claim}: {words(missing)}")
+    return Exit.NOTHING if missing else Exit.DONE
 
 
 def _renew(session: Session) -> Exit:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from zaqar_core.cli.exits import CommandError, Exit
-from zaqar_core.cli.text import Column, compact, fields, table
+from zaqar_core.cli.text import Column, compact, fields, in_command_words, table
 from zaqar_core.errors import InvalidInput
 from zaqar_core.hiding import Secrets, said
 from zaqar_core.terminal import printable, printable_lines
@@ -90,7 +90,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """A line beside the result."""
-        self._tell(f"zaqar: {text}")
+        self._tell(f"zaqar: {in_command_words(text)}")
 
     @contextmanager
     def logs(self, *, debug: bool) -> Iterator[None]:
@@ -111,7 +111,7 @@ class Output:
         """Why it ended, in one line; the traceback before it if that is asked for."""
         if debug:
             self.traceback(error)
-        self._tell(f"zaqar: error: {said(error)}")
+        self._tell(f"zaqar: error: {in_command_words(said(error))}")
 
     def traceback(self, error: BaseException | None) -> None:
         """Where an error came from."""

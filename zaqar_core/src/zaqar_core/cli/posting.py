@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zaqar_core.capabilities import Capability
-from zaqar_core.cli.arguments import Commands, add_queue, pair
+from zaqar_core.cli.arguments import Commands, add_queue, duration, pair
 from zaqar_core.cli.exits import CommandError, Exit, exit_of
 from zaqar_core.cli.lines import Line, LineError, batches, document_of, read_json, text_of
 from zaqar_core.cli.session import Session
@@ -38,9 +38,9 @@ def add(queue: Commands) -> None:
     kind = post.add_mutually_exclusive_group()
     kind.add_argument("--text", action="store_true", help="the body is text, not JSON")
     kind.add_argument("--envelope", action="store_true", help="lines are objects with a body and what belongs to it")
-    post.add_argument("--ttl", type=float, metavar="SECONDS", help="how long it lives (the queue's default, 1 hour)")
+    post.add_argument("--ttl", type=duration, metavar="SECONDS", help="how long it lives (the queue's default, 1 hour)")
     post.add_argument(
-        "--delay", type=float, metavar="SECONDS", help="how long it stays hidden (the queue's default, 0)"
+        "--delay", type=duration, metavar="SECONDS", help="how long it stays hidden (the queue's default, 0)"
     )
     post.add_argument("--header", type=pair, action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     post.add_argument("--dedup-id", metavar="ID", help="posted again within 300 s it stores nothing")
@@ -70,7 +70,9 @@ def _post(session: Session) -> Exit:
 def _post_lines(session: Session) -> Exit:
     given = session.arguments
     if given.batch < 1:
-        raise CommandError(f"--batch is {given.batch}; it is a whole number from 1", Exit.USAGE)
+        raise CommandError(
+            f"--batch is {given.batch}; it is a whole number from 1: pass 1 or more, or leave it out", Exit.USAGE
+        )
     feed = _Feed(session.storage, given)
     try:
         for batch in batches(min(given.batch, session.storage.limits.max_messages_per_post)):

@@ -64,7 +64,9 @@ class Session:
         """
         limit, marker = self.arguments.limit, self.arguments.marker
         if limit is not None and limit < 1:
-            raise CommandError(f"--limit is {limit}; it is a whole number from 1", Exit.USAGE)
+            raise CommandError(
+                f"--limit is {limit}; it is a whole number from 1: pass 1 or more, or leave it out", Exit.USAGE
+            )
         left = limit
         while left is None or left > 0:
             found = page(marker=marker, limit=most if left is None else min(left, most), **arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from zaqar_core.cli.arguments import Commands, add_page, add_queue, add_yes, json_object
+from zaqar_core.cli.arguments import Commands, add_page, add_queue, add_yes, duration, json_object
 from zaqar_core.cli.exits import CommandError, Exit
 from zaqar_core.cli.session import Session
 from zaqar_core.cli.text import Column, seconds, words
@@ -27,7 +27,7 @@ def add(subscription: Commands) -> None:
     create = subscription.command("create", _create, "subscribe to a queue; a queue has a subscriber once")
     add_queue(create)
     create.add_argument("subscriber", metavar="SUBSCRIBER", help="a URI: https://..., mailto:...")
-    create.add_argument("--ttl", type=float, metavar="SECONDS", help="when it ends (never)")
+    create.add_argument("--ttl", type=duration, metavar="SECONDS", help="when it ends (never)")
     create.add_argument("--options", type=json_object, metavar="JSON", help="an object")
     listing = subscription.command("list", _list, "list a queue's subscriptions, without secrets and values of options")
     add_queue(listing)
@@ -89,7 +89,7 @@ def _item(subscription: Subscription) -> dict[str, Any]:
         "id": subscription.id,
         "subscriber": _masked(subscription.subscriber),
         "ttl": subscription.ttl,
-        "options": sorted(subscription.options),
+        "options": dict.fromkeys(sorted(subscription.options), "***"),
         "confirmed": subscription.confirmed,
     }
 

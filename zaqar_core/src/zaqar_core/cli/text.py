@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,14 @@ _MARKS = frozenset({"Mn", "Me"})
 _GAP = "  "
 _NARROWEST = 20
 """A column that is cut keeps so many columns of the terminal at least; the line then wraps."""
+_NAMES = (
+    (re.compile(r"\bconnect_timeout\b"), "--timeout"),
+    (re.compile(r"^timeout is\b"), "--timeout is"),
+    (re.compile(r"\b(pool|flavor|queue|subscription)s\.(list|update|create)\b(?:\(\))?"), r"zaqar \1 \2"),
+    (re.compile(r"\bconnect with codecs=\['([a-z0-9_.-]+)'\]"), r"pass --codec \1"),
+    (re.compile(r"(?<=\bmarker), or None(?: to start)?\b"), ""),
+)
+"""What the library calls things in its messages, and what the command calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,13 @@ class Column:
 def compact(value: object, *, ascii_only: bool = False) -> str:
     """Any JSON value in one line, safe to show and still JSON."""
     return printable(json.dumps(value, ensure_ascii=ascii_only))
+
+
+def in_command_words(text: str) -> str:
+    """A message of the library as the command says it: with options and commands in place of arguments and methods."""
+    for name, words_of_the_command in _NAMES:
+        text = name.sub(words_of_the_command, text)
+    return text
 
 
 def seconds(value: float) -> str:

@@ -170,14 +170,14 @@ def test_a_flag_is_true_or_false(
         (
             {"_default_message_delay": 40},
             NewMessage(1, ttl=30),
-            "of 40 s (the queue's default) and a ttl of 30 s the",
+            "of 40 s (the queue's default) and a ttl of 30 s:",
         ),
         (
             {"_default_message_ttl": 30},
             NewMessage(1, delay=40),
-            "of 40 s and a ttl of 30 s (the queue's default) the",
+            "of 40 s and a ttl of 30 s (the queue's default):",
         ),
-        ({}, NewMessage(1, ttl=30, delay=30), "a delay of 30 s and a ttl of 30 s the message would expire before"),
+        ({}, NewMessage(1, ttl=30, delay=30), "a delay of 30 s and a ttl of 30 s: the message would expire before"),
     ],
     ids=["default delay", "default ttl", "both given"],
 )

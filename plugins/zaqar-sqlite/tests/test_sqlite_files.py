@@ -71,7 +71,7 @@ def ensure_refused_untouched(open_driver: Open, path: Path, match: str) -> None:
 @pytest.mark.parametrize("text", [b"hello\n", b"\0", b"SQLite format 2\0" + bytes(100), b"SQLite format 3"])
 def test_a_file_of_another_kind_is_refused_and_untouched(path: Path, open_driver: Open, text: bytes) -> None:
     path.write_bytes(text)
-    ensure_refused_untouched(open_driver, path, r"'queues.db' is no SQLite database; name a file of its own")
+    ensure_refused_untouched(open_driver, path, r"'queues.db' is not an SQLite database; name a file of its own")
 
 
 @pytest.mark.parametrize(

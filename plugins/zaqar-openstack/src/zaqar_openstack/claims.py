@@ -24,7 +24,7 @@ class OpenStackClaims(ClaimController):
     ) -> StoredClaim:
         """Its id for a claim without messages, which it does not store, is left out."""
         if max_claim_count is not None:
-            raise Unsupported("OpenStack Zaqar moves dead letters by itself, and only within its own control plane")
+            raise Unsupported("OpenStack Zaqar moves dead letters on its own, and only within its own control plane")
         name, project = named(queue)
         lease = {"ttl": whole(ttl), "grace": whole(grace)}
         with writing("claim"):
@@ -58,7 +58,7 @@ class OpenStackClaims(ClaimController):
     ) -> None:
         if message_ids is not None or delay > 0:
             what = "some of the messages" if message_ids is not None else f"with a delay of {delay:g} s"
-            raise Unsupported(f"a release {what}: OpenStack Zaqar releases whole claims, at once; do that")
+            raise Unsupported(f"a release {what}: OpenStack Zaqar releases whole claims without a delay; do that")
         name, project = named(queue)
         with writing("release"):
             try:

@@ -86,7 +86,7 @@ class OpenStackMessages(MessageController):
     ) -> dict[str, Refusal]:
         """One by ``delete``, several by ``bulk_delete``.
 
-        That one refuses all for the sake of one, and does not say which: then each is deleted by itself.
+        If it may not delete one message, ``bulk_delete`` refuses all and does not say which; then each goes alone.
         """
         name, project = named(queue)
         ids = [*dict.fromkeys(message_ids)]

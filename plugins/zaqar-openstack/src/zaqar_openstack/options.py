@@ -67,7 +67,7 @@ def _redis(uri: Uri, timeout: float) -> Settings:
         raise InvalidOption(f"option max_messages_per_post={options.max_messages_per_post} is below 1; leave it out")
     database = uri.path.strip("/") or "0"
     if not (database.isascii() and database.isdecimal()):
-        raise InvalidUri(f"{database!r} in {uri} is no number of a database; write openstack+redis://host:6379/0")
+        raise InvalidUri(f"{database!r} in {uri} is not the number of a database; write openstack+redis://host:6379/0")
     query = {"socket_timeout": options.socket_timeout or timeout, "dbid": database}
     if options.master:
         query["master"] = options.master

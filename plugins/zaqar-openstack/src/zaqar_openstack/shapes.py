@@ -30,14 +30,14 @@ def client_uuid(client_id: str) -> uuid.UUID:
 
 
 def document(message: EncodedMessage) -> dict[str, Any]:
-    """What its ``post`` takes. Raises ``Unsupported`` for headers, ``InvalidBody`` for what is no JSON."""
+    """What its ``post`` takes. Raises ``Unsupported`` for headers, ``InvalidBody`` for a body that is not JSON."""
     if message.headers:
         raise Unsupported(f"headers {sorted(message.headers)}: messages of OpenStack Zaqar have none; leave them out")
     try:
         body = json.loads(message.body)
     except ValueError as error:
         raise InvalidBody(
-            f"a body of {len(message.body)} bytes is no JSON, and OpenStack Zaqar stores nothing else; use no codec"
+            f"a body of {len(message.body)} bytes is not JSON, and OpenStack Zaqar stores nothing else; use no codec"
         ) from error
     return {"body": body, "ttl": whole(message.ttl), "delay": whole(message.delay)}
 

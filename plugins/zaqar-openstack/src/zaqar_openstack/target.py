@@ -30,7 +30,7 @@ class OpenStackRedisTarget(ServerTarget):
 
     name = "openstack-redis"
     scheme = "openstack+redis"
-    depth = 9_000  # Its cost grows so steeply that so many show it; with 100 000 one listing takes 13 s.
+    depth = 9_000  # Enough to show how steeply its cost grows; with 100 000 one listing takes 13 s.
     options: ClassVar[str] = "max_reconnect_attempts=3&reconnect_sleep=0.1"
 
     def start(self, workspace: Path) -> str:

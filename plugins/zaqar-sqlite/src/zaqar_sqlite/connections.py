@@ -35,8 +35,8 @@ MAX_IDLE: Final = 8
 WRITER: Final = -1
 """The number of the connection for writing."""
 PAGES_BETWEEN_CHECKPOINTS: Final = 4_000
-"""After so many pages the log is copied into the file. Commits write the same few pages again and again, so that a
-longer log is less to copy; 16 MiB of it are read again soon enough after a crash."""
+"""After how many pages the log is copied into the file. Commits write the same few pages again and again, so a
+longer log means less to copy; after a crash, reading 16 MiB of it again takes little time."""
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
 """The log file is cut back to this size after a checkpoint."""
 
@@ -81,7 +81,7 @@ class Database:
         return self._call(self._readers, deadline, "BEGIN", work)
 
     def write(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
-        """Run ``work`` in a transaction that nobody else's write can interleave with, and commit it."""
+        """Run ``work`` in a transaction that no other write can interleave with, and commit it."""
         return self._call(self._writer, deadline, "BEGIN IMMEDIATE", work)
 
     def run(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:

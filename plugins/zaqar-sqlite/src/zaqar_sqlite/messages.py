@@ -120,7 +120,7 @@ class SqliteMessages(MessageController):
         if not messages:
             return []
         tokens = new_tokens(len(messages))
-        # Enough for as many to go as come, so that a queue which nobody reads does not grow for ever.
+        # As many expired messages go as new ones come, so an unread queue does not grow without bound.
         return write(self._database, queue, work, steps=1 + len(messages) // MAX_SETTLED_PER_CALL)
 
     def get(self, queue: QueueKey, message_ids: Sequence[str]) -> list[StoredMessage]:
@@ -284,7 +284,7 @@ def _known_dedup_ids(transaction: QueueTransaction, messages: Sequence[EncodedMe
 
 
 def _remember_dedup_ids(transaction: QueueTransaction, rows: Sequence[tuple[int, str, str, int]]) -> None:
-    # Two old ones go for each new one, so that they do not pile up although nobody calls gc.
+    # Two old ones go for each new one, so they do not pile up where gc is never called.
     transaction.connection.execute(
         "DELETE FROM dedup WHERE id IN (SELECT id FROM dedup WHERE forget_at <= ? ORDER BY forget_at LIMIT ?)",
         (transaction.now, 2 * len(rows)),
@@ -300,7 +300,9 @@ def _read_marker(marker: str) -> tuple[int, int]:
     match = _MARKER.fullmatch(marker)
     position, seq = (int(match[1]), int(match[2])) if match else (_MAX_INTEGER + 1, 0)
     if max(position, seq) > _MAX_INTEGER:
-        raise InvalidMarker(f"{marker[:64]!r} is no marker of this listing; pass a page's marker, or None to start")
+        raise InvalidMarker(
+            f"{marker[:64]!r} is not a marker that this listing gave; pass a page's marker, or None to start"
+        )
     return position, seq
 
 

@@ -166,7 +166,7 @@ def _range(space: Space, prefix: str, after: str | None) -> tuple[str, dict[str,
 
 
 def _above(prefix: str) -> str | None:
-    """The least text above all that start with ``prefix``, or None if there is no such text."""
+    """The least text above all that start with ``prefix``, or None if there is none."""
     stem = prefix.rstrip(_HIGHEST)
     if not stem:
         return None

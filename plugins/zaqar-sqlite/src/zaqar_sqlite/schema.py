@@ -1,4 +1,4 @@
-"""Whose file it is, and its schema: made, brought up to date, or left alone."""
+"""Whether a file is this package's, and its schema: created, migrated, or left alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refuse_foreign(path: Path) -> None:
     if not header:
         return
     if not header.startswith(_MAGIC):
-        raise _refusal(path.name, "is no SQLite database")
+        raise _refusal(path.name, "is not an SQLite database")
     application_id = int.from_bytes(header[68:72], "big")
     if application_id == 0 and _has_no_tables(header) and not _has_side_files(path):
         return
@@ -50,7 +50,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def prepare(database: Database, deadline: float, migrations: Sequence[str] | None = None) -> None:
-    """Bring the file to the newest schema and to WAL mode, whoever else is doing the same at the same time.
+    """Bring the file to the newest schema and to WAL mode. Other processes may do so at the same time.
 
     ``migrations``: SQL scripts; the schema's version is how many were applied.
     """

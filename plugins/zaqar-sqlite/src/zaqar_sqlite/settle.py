@@ -45,7 +45,7 @@ def write(
 ) -> T:
     """Run ``work`` on the queue, settled, in one transaction; before it, others settle what is more than a step.
 
-    ``steps``: so many are enough, for work whose answer does not depend on it.
+    ``steps``: how many transactions at most settle, for work whose answer does not depend on it.
     """
 
     def attempt(enough: bool, connection: sqlite3.Connection) -> T | Unsettled:

@@ -1,4 +1,4 @@
-"""What nobody can see any more is removed here, in steps that never keep others waiting for long."""
+"""Removes what no call can see any more, in short transactions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def everything(database: Database, deadline: float) -> int:
 
 
 def detach(connection: sqlite3.Connection, key: QueueKey) -> bool:
-    """Take the queue's name from its row, which empties it at once; whether there was one."""
+    """Take the queue's name from its row, which empties it immediately; whether there was one."""
     return bool(
         connection.execute(
             "UPDATE queues SET project = NULL, name = NULL WHERE project = ? AND name = ?", (key.project, key.name)

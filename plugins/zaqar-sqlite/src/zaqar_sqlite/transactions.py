@@ -59,8 +59,8 @@ class Claim(NamedTuple):
 class QueueTransaction:
     """A queue as it stands at ``now``. ``queue``: its row, None if nothing was ever posted to it.
 
-    ``counts``: how many messages are active, claimed and delayed; who changes messages changes them as well and
-    sets ``changed``, and ``timed`` if what it stored depends on ``now``. ``due``: whether time has changed something
+    ``counts``: how many messages are active, claimed and delayed. Code that changes messages updates them and sets
+    ``changed``, and ``timed`` if what it stored depends on ``now``. ``due``: whether time has changed something
     that is not settled yet. ``position_offset``: what positions are ahead of the host's clock, in milliseconds.
     """
 

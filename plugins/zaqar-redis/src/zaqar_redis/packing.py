@@ -74,7 +74,13 @@ def message_of(now: int, message_id: str, holder: Holder, packed: bytes | None) 
     What is stored may be damaged or another program's. Then its body is ``_UNREADABLE`` and the bytes that are stored.
     """
     claim_id, lives_until, count = holder
-    posted, client_id, ttl, headers, body = _unpacked(now, packed or b"")
+    try:
+        posted, client_id, ttl, headers, body = msgpack.unpackb(packed)
+        sound = type(posted) is type(ttl) is int and type(client_id) is str and type(body) is bytes
+    except (ValueError, TypeError):
+        sound = False
+    if not sound or (headers is not None and not _is_headers(headers)):
+        posted, client_id, ttl, headers, body = _known_of(now, packed or b"")
     return StoredMessage(
         id=message_id,
         body=body,
@@ -87,12 +93,8 @@ def message_of(now: int, message_id: str, holder: Holder, packed: bytes | None) 
     )
 
 
-def _unpacked(now: int, packed: bytes) -> tuple[int, str, int, Mapping[str, str] | None, bytes]:
-    """Moment of the post, client, ttl, headers and body; of a message that cannot be read, what is known of them."""
-    with suppress(ValueError, TypeError):
-        posted, client_id, ttl, headers, body = msgpack.unpackb(packed)
-        if type(posted) is type(ttl) is int and type(client_id) is str and type(body) is bytes and _is_headers(headers):
-            return posted, client_id, ttl, headers, body
+def _known_of(now: int, packed: bytes) -> tuple[int, str, int, Mapping[str, str] | None, bytes]:
+    """What is known of a message that cannot be read: moment of the post, client, ttl, headers; and its bytes."""
     missing: list[Any] = [None] * 4
     posted, client_id, ttl, headers, *_ = [*_first_parts(packed), *missing]
     return (

@@ -156,12 +156,12 @@ Point = namedtuple("Point", "x y")  # noqa: PYI024
         ((1, 2), "is of type tuple; JSON has"),
         (Point(1, 2), "is of type Point; JSON has"),
         ({1}, "is of type set; JSON has"),
-        ("a\ud800b", "has a lone surrogate, which is no text; remove it or encode the bytes (base64)"),
+        ("a\ud800b", "has a lone surrogate, which is not valid text; remove it or encode the bytes (base64)"),
         ("\ud83d\ude00", "has a lone surrogate"),
         ({1: 2}, "has the key 1, of type int; JSON keys are strings: convert it"),
         ({None: 2}, "has the key None, of type NoneType"),
         ({True: 2}, "has the key True, of type bool"),
-        ({"\udfff": 2}, "has the key '\\udfff' with a lone surrogate, which is no text; remove it"),
+        ({"\udfff": 2}, "has the key '\\udfff' with a lone surrogate, which is not valid text; remove it"),
         pytest.param(10**5000, "is an integer of too many digits to be read back; send it as a string", id="huge"),
     ],
 )
@@ -245,7 +245,7 @@ def test_no_depth_is_too_deep_to_be_refused() -> None:
     ],
 )
 def test_bytes_that_are_no_json_are_incompatible_storage_with_their_cause(data: bytes) -> None:
-    with pytest.raises(IncompatibleStorage, match=rf"^{len(data)} bytes in the datastore are no JSON") as raised:
+    with pytest.raises(IncompatibleStorage, match=rf"^{len(data)} bytes in the datastore are not JSON") as raised:
         decode(data)
     assert raised.value.__cause__ is not None
 

@@ -519,7 +519,7 @@ class Unmarked:
     ids=["unknown hook", "unknown argument", "no hook", "None", "a name"],
 )
 def test_what_is_no_observer_is_wrong_input(observer: object, said: str) -> None:
-    with pytest.raises(InvalidInput, match="is no observer") as raised:
+    with pytest.raises(InvalidInput, match="is not an observer") as raised:
         register(observer)
     assert said in str(raised.value)
     assert observers._process.observers() == ()

@@ -67,7 +67,9 @@ class Context:
         """The control plane's records of one kind. Raises ``StorageClosed``, ``Unsupported``."""
         self.check_open()
         if self.control.records is None:
-            raise Unsupported("this backend keeps no records, so it is no control plane; connect with control='...'")
+            raise Unsupported(
+                "this backend keeps no records, so it cannot be the control plane; connect with control='...'"
+            )
         return Documents(self.control.records, kind)
 
     def metadata_of(self, queue: QueueKey) -> Mapping[str, Any] | None:
@@ -75,14 +77,14 @@ class Context:
         return {} if self.metadata is None else self.metadata.get(queue)
 
     def register(self, queue: QueueKey) -> None:
-        """Register a queue of which ``metadata_of`` says None; one that is there meanwhile stays as it is."""
+        """Register a queue for which ``metadata_of`` returned None; no-op if it was registered meanwhile."""
         if self.posted is not None:
             self.posted.register(queue)
 
     def post(
         self, driver: MessageController, queue: QueueKey, messages: Sequence[EncodedMessage], *, client_id: str
     ) -> list[str]:
-        """Store messages in a queue that was registered by what ``metadata_of`` said, and remember to look again."""
+        """Store messages in a queue that ``metadata_of`` said is registered, and remember to check that again."""
         if self.posted is None:
             return driver.post(queue, messages, client_id=client_id)
         self.posted.note(queue)  # or an exception of a signal handler could come between the post and its note

@@ -57,18 +57,18 @@ def encode(value: object, what: str, error: type[InvalidInput]) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """The value that ``encode`` was given. Raises ``IncompatibleStorage`` for what is no JSON."""
+    """The value that ``encode`` was given. Raises ``IncompatibleStorage`` if it is not JSON."""
     try:
         return parse(data)
     except ValueError as error:
         raise IncompatibleStorage(
-            f"{len(data)} bytes in the datastore are no JSON: damaged, changed by a codec with another key, or not "
+            f"{len(data)} bytes in the datastore are not JSON: damaged, changed by a codec with another key, or not "
             "written by this project; find out which before you remove them"
         ) from error
 
 
 def parse(data: bytes) -> Any:
-    """The JSON value in these bytes, whoever wrote them. Raises ``ValueError``, which says why and quotes nothing."""
+    """The JSON value in bytes from any writer. Raises ``ValueError``, which says why and quotes nothing."""
     try:
         is_fast = len(data) > _WORTH_A_LOOK and not _may_overflow(data)
         value = (_fast_decoder if is_fast else _decoder).decode(data.decode())
@@ -152,7 +152,7 @@ def _depth(value: object) -> int:
 
 
 def _explain(value: object, what: str) -> str:
-    """The first thing in ``value`` that is no JSON, found without recursion, so that no depth is too deep."""
+    """The first thing in ``value`` that is not JSON, found without recursion, so that any depth works."""
     todo: list[tuple[str, object, int]] = [(what, value, 1)]
     while todo:
         where, item, depth = todo.pop()
@@ -177,14 +177,14 @@ def _key_problem(key: object) -> str:
     if not isinstance(key, str):
         return f"has the key {shown(key)}, of type {type(key).__name__}; JSON keys are strings: convert it"
     if has_surrogate(key):
-        return f"has the key {shown(key)} with a lone surrogate, which is no text; remove it"
+        return f"has the key {shown(key)} with a lone surrogate, which is not valid text; remove it"
     return ""
 
 
 def _problem(item: object) -> str:
     """What is wrong with a value that holds no others; "" if nothing is."""
     if isinstance(item, str):
-        surrogate = "has a lone surrogate, which is no text; remove it or encode the bytes (base64)"
+        surrogate = "has a lone surrogate, which is not valid text; remove it or encode the bytes (base64)"
         return surrogate if has_surrogate(item) else ""
     if isinstance(item, float):
         return (

@@ -107,7 +107,7 @@ class Messages:
 
     @observed("messages.delete", count=lambda _: 1)
     def delete(self, queue: str, message_id: str, *, claim_id: str | None = None, project: str | None = None) -> None:
-        """Delete one message; an absent one is no error.
+        """Delete one message; no-op if it does not exist.
 
         Raises ``ClaimDoesNotExist``, ``ClaimDoesNotMatch`` or ``MessageIsClaimed``; the message then stays.
         """

@@ -110,12 +110,12 @@ def register(observer: object, name: str | None = None) -> None:
     try:
         added = _Observer(observer, name or str(getattr(observer, "__name__", type(observer).__name__)))
     except Exception as error:
-        raise InvalidInput(f"{shown(observer)} is no observer: {error}; see zaqar_core.observers.Hooks") from error
+        raise InvalidInput(f"{shown(observer)} is not an observer: {error}; see zaqar_core.observers.Hooks") from error
     _process.registered.append(added)
 
 
 def unregister(observer: object) -> None:
-    """Take an observer away; one that is not there is no error."""
+    """Remove an observer; no-op if it is not registered."""
     for one in _process.observers():
         if one.observer is observer:
             with suppress(ValueError):
@@ -245,7 +245,7 @@ class _Observer:
 
 
 class _Process:
-    """What this process has. There is no lock: each change is one call into C, which cannot be cut in half."""
+    """The observers of this process. There is no lock: each change is one call into C, which no exception splits."""
 
     def __init__(self) -> None:
         self.installed: tuple[_Observer, ...] = ()

@@ -1,8 +1,8 @@
 """The queues that this process has posted to: they must be registered, or no listing shows their messages.
 
-A post decides by remembered metadata whether it has to register its queue. Another client may delete the queue in that
-time. So a queue that was posted to is looked at again: when its metadata have become too old, at the next operation
-(which often needs them anyway), and when the storage is closed. There is no lock, as in ``metadata``.
+A post uses cached metadata to decide whether it has to register its queue, and another client may delete the queue
+meanwhile. So a queue that was posted to is looked at again: at the first operation after its metadata have expired (it
+often needs them anyway), and when the storage is closed. There is no lock, as in ``metadata``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHARE = 4  # looking again takes a fourth of an operation's time at most
 
 
 class PostedQueues:
-    """Those that were not looked at since a post ended."""
+    """The queues to check: each was posted to since it was last looked at."""
 
     def __init__(self, metadata: MetadataCache, queues: QueueRecords, messages: MessageController) -> None:
         self._metadata = metadata
@@ -40,7 +40,7 @@ class PostedQueues:
         self._not_before = 0.0
 
     def register(self, queue: QueueKey) -> None:
-        """Register a queue that is not; one that is there meanwhile stays as it is."""
+        """Register a queue; no-op if it was registered meanwhile."""
         try:
             self._queues.create(queue, b"{}")
         finally:
@@ -78,7 +78,7 @@ class PostedQueues:
     def _due(self, now: float) -> list[_Post]:
         """The first few posts, up to one whose time has not come."""
         due: list[_Post] = []
-        with suppress(IndexError):  # there are no more, or another thread has settled them
+        with suppress(IndexError):  # there are no more, or another thread has removed them
             for place in range(_MOST_PER_OPERATION):
                 post = self._posts[place]
                 if post.due > now:

@@ -111,7 +111,7 @@ def resolve(host: str, port: int, deadline: float) -> list[Address]:
 
 
 class _Lookup:
-    """One question, and all who wait for its answer."""
+    """One lookup, and the calls that wait for its answer."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
@@ -131,7 +131,7 @@ class _Lookup:
             answer: list[Address] | Exception = _addresses(found)
         except Exception as error:
             answer = error.with_traceback(None)
-        state.lookups.pop((self.host, self.port), None)  # first, so that who comes later asks anew
+        state.lookups.pop((self.host, self.port), None)  # first, so that later calls look it up again
         self.answer = answer
         for each in list(self.waiting):
             each.put(None)

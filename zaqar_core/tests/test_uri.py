@@ -318,6 +318,22 @@ def test_no_secret_is_in_str_or_repr(text: str, shown: str) -> None:
     assert SECRET not in repr(uri) + repr({"uri": uri}) + f"{uri}"
 
 
+@pytest.mark.parametrize(
+    "name", ["pasword", "paswd", "psasword", "Secert", "scret", "tokne", "credntials", "db_pasword"]
+)
+def test_a_misspelt_secret_is_hidden_too(name: str) -> None:
+    uri = Uri.parse(f"x://h?{name}={SECRET}")
+    assert str(uri) == f"x://h?{name}=***"
+    assert uri.secrets() == {SECRET}
+
+
+@pytest.mark.parametrize(
+    "name", ["secure", "security", "timeout", "cache_mib", "tls_ca", "prefix", "store", "region", "insecure"]
+)
+def test_what_is_no_secret_is_shown(name: str) -> None:
+    assert str(Uri.parse(f"x://h?{name}=value")) == f"x://h?{name}=value"
+
+
 def test_the_wrong_value_of_an_option_that_is_a_uri_is_in_the_error_without_its_password() -> None:
     @dataclass
     class Options:

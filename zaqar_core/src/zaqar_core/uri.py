@@ -25,6 +25,7 @@ _SECRET = re.compile(
     r"pass|pwd|secret|token|keys?\Z|credential|authori[sz]ation|bearer|cookie|signature|sig\Z|private|jwt",
     re.IGNORECASE,
 )
+_SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token", "credential", "signature")
 _HIDDEN = "***"
 _HIGHEST_PORT = 65535
 
@@ -114,7 +115,7 @@ class Uri:
         """
         found = {self.password or "", self.authority.rpartition("@")[0].partition(":")[2]}
         for name, value in self.options.items():
-            if _SECRET.search(name):
+            if _is_secret(name):
                 found.add(value)
             elif (inner := _inner(value)) is not None:
                 found |= inner.secrets()
@@ -186,9 +187,17 @@ def _is_host_and_port(text: str) -> bool:
         return False
 
 
+def _is_secret(name: str) -> bool:
+    """Whether an option's name sounds like a secret, also misspelt: it may be shown before a driver refuses it."""
+    parts = re.split(r"[_.-]", name.lower())
+    return bool(_SECRET.search(name)) or any(
+        difflib.get_close_matches(part, _SECRET_WORDS, n=1, cutoff=0.8) for part in parts if "secur" not in part
+    )
+
+
 def _shown(name: str, value: str) -> str:
     """An option's value without its secrets."""
-    if _SECRET.search(name):
+    if _is_secret(name):
         return _HIDDEN
     if not _is_address(value):
         return value
@@ -226,7 +235,7 @@ def _as_text(name: str, value: object) -> str:
 
 def _convert(option: Field[Any], text: str, kind: Any) -> object:
     name = option.name
-    given = shown(_shown(name, text)) if option.repr and not _SECRET.search(name) else _HIDDEN
+    given = shown(_shown(name, text)) if option.repr and not _is_secret(name) else _HIDDEN
     if get_origin(kind) in (Union, UnionType):
         kind = next(part for part in get_args(kind) if part is not NoneType)
     if get_origin(kind) is Literal:

@@ -154,7 +154,7 @@ def test_a_driver_that_keeps_its_connection_over_a_fork() -> None:
 
 
 def test_a_child_that_inherits_a_lock_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forking, "CHILD_LIMIT", 1)
+    monkeypatch.setattr(forking, "LIMIT", 1)
     result = result_of(FORKED, target("forks-inherit-a-lock-that-is-held"))
     assert (result.outcome, result.requirement) == (Outcome.FAILED, "FAI-010")
     assert "was not done after 1 s" in result.message

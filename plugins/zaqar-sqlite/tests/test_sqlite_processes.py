@@ -25,6 +25,10 @@ Start = Callable[..., subprocess.Popen[str]]
 Ensure = Callable[[Path], None]
 
 QUEUE = QueueKey("", "q")
+STRANDED = (
+    "this process was forked while a call was using {!r}, so SQLite cannot use that file here any more; "
+    "use a process that is started anew, or forked while no call is under way"
+)
 SLACK = 3.0
 """Seconds beyond a time-out, for a machine that is busy."""
 
@@ -209,7 +213,7 @@ def test_a_child_of_a_fork_that_could_not_wait_is_told_to_connect_anew_and_the_p
     path: Path, open_driver: Open, start_child: Start, ensure_whole: Ensure
 ) -> None:
     assert answers(start_child("fork_that_cannot_wait", path)) == [
-        "this process was forked while another thread was inside SQLite; connect again in a new process",
+        STRANDED.format(path.name),
         0,
     ]
     driver = open_driver()

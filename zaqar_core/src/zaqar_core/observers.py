@@ -34,9 +34,9 @@ import pluggy
 
 from zaqar_core import validation
 from zaqar_core.encoding import shown
-from zaqar_core.errors import InvalidInput, StorageUnavailable
+from zaqar_core.errors import InvalidInput, OutcomeUnknown, StorageUnavailable
 from zaqar_core.hiding import said
-from zaqar_core.kit.deadline import begin_limit, end_limit, remaining
+from zaqar_core.kit.deadline import begin_limit, end_limit, forked, remaining
 from zaqar_core.kit.frames import is_on_stack
 from zaqar_core.kit.slots import Slots
 from zaqar_core.plugins import offered, owner
@@ -172,12 +172,19 @@ def observed(
             try:
                 context.look_again()
                 if not (_process.installed or _process.registered) or _is_inside():
-                    return method(self, *args, **kwargs)
-                project = _project(context, kwargs.get("project")) if has_project else None
-                queue_name = _queue(args[0] if args else kwargs.get(queue)) if has_queue else None
-                scheme = context.control_scheme if of_control else context.scheme
-                operation = ObservedOperation(name, scheme, project, queue_name)
-                return _observe(operation, count, lambda: method(self, *args, **kwargs))
+                    result = method(self, *args, **kwargs)
+                else:
+                    project = _project(context, kwargs.get("project")) if has_project else None
+                    queue_name = _queue(args[0] if args else kwargs.get(queue)) if has_queue else None
+                    scheme = context.control_scheme if of_control else context.scheme
+                    operation = ObservedOperation(name, scheme, project, queue_name)
+                    result = _observe(operation, count, lambda: method(self, *args, **kwargs))
+                if forked():
+                    raise OutcomeUnknown(
+                        f"this process was forked in the middle of {name}: the result belongs to the parent; call "
+                        "again if this process needs one of its own"
+                    )
+                return result
             finally:
                 end_limit(before)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 import threading
-import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -17,6 +15,7 @@ from zaqar_conformance import judge
 from zaqar_conformance.check import Violation, check, ensure, ensure_equal
 from zaqar_conformance.checks._clients import of_queue, settled
 from zaqar_conformance.env import Env
+from zaqar_conformance.forks import LIMIT, be_child
 from zaqar_conformance.history import History, from_lines, to_lines
 from zaqar_conformance.processes import Worker
 from zaqar_conformance.recorder import Recorder
@@ -24,8 +23,6 @@ from zaqar_core import Capability, Storage
 from zaqar_core.errors import ZaqarError
 
 _THREADS = 3
-CHILD_LIMIT = 30
-"""Seconds after which a child hangs."""
 _STEPS = 8
 _MOST_STEPS = 400
 
@@ -37,7 +34,7 @@ def parent_and_child_go_on_after_a_fork(env: Env) -> None:
     exact = env.declares(Capability.CONSISTENT_READS)
     claims = exact and env.declares(Capability.CLAIMS)
     promised = env.declares(Capability.MULTI_PROCESS)
-    chosen = {"shared": shared, "own": own, "exact": exact, "claims": claims, "limit": CHILD_LIMIT if promised else 2}
+    chosen = {"shared": shared, "own": own, "exact": exact, "claims": claims, "limit": LIMIT if promised else 2}
     env.processes(1, f"{__name__}:fork_amid_calls", chosen)
     settled(env)
     reader = Recorder(env.storage, env.history, "reader")
@@ -79,7 +76,7 @@ def _fork(worker: Worker, parent: _Actor, label: str, limit: int, *, closes: boo
         pid = os.fork()
     if not pid:
         os.close(read)
-        _be_child(partial(_work_in_child, parent, f"child-{label}", worker.storage, closes=closes), write, limit)
+        be_child(partial(_work_in_child, parent, f"child-{label}", worker.storage, closes=closes), write, limit)
     os.close(write)
     try:
         for _ in range(_STEPS):
@@ -93,22 +90,6 @@ def _fork(worker: Worker, parent: _Actor, label: str, limit: int, *, closes: boo
     ensure(code != -signal.SIGALRM, "FAI-010", f"{how} was not done after {limit} s:\n{text[-3000:]}")
     ensure(code == 0, "FAI-010", f"{how} ended with code {code}:\n{text[-3000:]}")
     worker.history.extend(from_lines(text))
-
-
-def _be_child(work: Callable[[], str], write: int, limit: int) -> None:
-    """Do the work, say through ``write`` what came of it, and end as children of a fork do: at once."""
-    code = 1
-    try:
-        faulthandler.register(signal.SIGALRM, file=write, all_threads=False, chain=True)
-        signal.alarm(limit)
-        try:
-            text, code = work(), 0
-        except BaseException:
-            text = traceback.format_exc()
-        with os.fdopen(write, "w", encoding="utf-8") as pipe:
-            pipe.write(text)
-    finally:
-        os._exit(code)
 
 
 def _work_in_child(parent: _Actor, name: str, storage: Storage, *, closes: bool) -> str:
@@ -144,7 +125,7 @@ def _at_work(actors: list[_Actor]) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(CHILD_LIMIT)
+            thread.join(LIMIT)
     stuck = sum(thread.is_alive() for thread in threads)
     ensure(not stuck, "FAI-010", f"{stuck} threads of the parent hang in a call since it forked")
     if errors:

@@ -48,18 +48,22 @@ class Connections:
 
         Raises ``OutcomeUnknown`` if it was sent and not answered; else an error that means that nothing was done.
         """
-        slot = self._slots.take(deadline)
+        slots = self._slots
+        slot = slots.take(deadline)
         try:
-            return self._execute(request, deadline)
+            return self._execute(request, deadline, slots)
         finally:
             slot.give_back()
             del slot  # or it would hold itself, by this frame
 
-    def _execute(self, request: bytes, deadline: float) -> object:
+    def _execute(self, request: bytes, deadline: float, slots: kit.Slots) -> object:
         began = time.monotonic()
         sent = answered = False
         connection = self._take() or self._connect(deadline)
         try:
+            # Asked only now that there is a connection: one that was made before a fork is cut off in the child.
+            if self._is_forked(slots):
+                raise errors.forked(self.where, sent=False)
             connection.send(request, deadline)
             sent = True
             reply = connection.receive(deadline)
@@ -69,15 +73,21 @@ class Connections:
             answered = True
             raise errors.refused(error, self.where) from error
         except FAILURES as error:
+            if self._is_forked(slots):
+                raise errors.forked(self.where, sent=sent) from error
             self._drop_older(began)
             if sent:
                 raise errors.not_answered(error, self.where) from error
             raise errors.not_sent(error, self.where) from error
         finally:
-            if answered:
+            if answered and not self._is_forked(slots):
                 self._give_back(connection)
             else:
                 connection.close()
+
+    def _is_forked(self, slots: kit.Slots) -> bool:
+        """Whether this is the child of a fork, which came since the call took one of these ``slots``, or before."""
+        return slots is not self._slots or kit.forked()
 
     def _take(self) -> Connection | None:
         """A connection on which nothing is pending, or None if one is to be made."""
@@ -96,6 +106,8 @@ class Connections:
         try:
             return self._make(deadline)
         except FAILURES as error:
+            if isinstance(error, ConnectionAbortedError) and kit.forked():
+                raise errors.forked(self.where, sent=False) from error
             raise errors.not_connected(error, self.where) from error
 
     def _give_back(self, connection: Connection) -> None:
@@ -130,7 +142,7 @@ _all: weakref.WeakSet[Connections] = weakref.WeakSet()
 
 
 def _abandon() -> None:
-    # The child closes its copies of the sockets without a word to the server, as their objects go.
+    # The child's copies of the sockets are cut off from the server already; they close as their objects go.
     for connections in list(_all):
         connections._start()
 

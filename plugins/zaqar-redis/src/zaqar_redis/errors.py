@@ -111,6 +111,18 @@ def not_read(error: OutcomeUnknown) -> StorageUnavailable:
     return StorageUnavailable(f"{str(error).removesuffix(_UNKNOWN)}. Nothing was changed; try again")
 
 
+def forked(where: str, *, sent: bool) -> StorageError:
+    """What to raise in the child of a fork that came in the middle of this call."""
+    if sent:
+        return OutcomeUnknown(
+            f"this process was forked after its parent had sent the operation to {where}; the parent gets the answer"
+        )
+    return StorageUnavailable(
+        f"this process was forked in the middle of a call to {where}, which only the parent completes; nothing was "
+        "done by this process: call again"
+    )
+
+
 def refused(error: hiredis.ReplyError, where: str) -> StorageError:
     """What to raise ``from error`` where the server answered with an error. Nothing was done."""
     said = str(error)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import socket
 import ssl
 import time
+import weakref
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -112,11 +114,18 @@ class Connection:
 
 def connect(address: Address, deadline: float, *, login: Login, tls: ssl.SSLContext | None) -> Connection:
     """A connection by ``deadline``: name, addresses, TLS and login together. Raises like ``Connection.ask``."""
+    process = os.getpid()
     wire = _unix(address.path, deadline) if address.path else _tcp(address, deadline)
     try:
+        _wires.add(wire)
         if tls is not None:
+            secured = tls.wrap_socket(wire, server_hostname=address.host, do_handshake_on_connect=False)
+            wire = secured
+            _wires.add(wire)
+            _ensure_not_forked(process)
             wire.settimeout(_left(deadline))  # of the whole handshake
-            wire = tls.wrap_socket(wire, server_hostname=address.host)
+            secured.do_handshake()
+        _ensure_not_forked(process)
         connection = Connection(wire)
         _log_in(connection, login, deadline)
     except BaseException:
@@ -204,6 +213,32 @@ def _unix(path: str, deadline: float) -> socket.socket:
         wire.close()
         raise
     return wire
+
+
+def _ensure_not_forked(process: int) -> None:
+    # Asked only now that the socket is in the set: a fork comes either before this or finds it there.
+    if os.getpid() != process:
+        raise ConnectionAbortedError("this process was forked while the connection was made")
+
+
+_wires: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _cut_off() -> None:
+    """In the child of a fork: nothing that it does with an inherited socket reaches the server, or takes a reply.
+
+    The call that was interrupted may go on with the socket at any bytecode. So the descriptor leads elsewhere from now
+    on. It is not closed: a new connection could get the same number.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for wire in list(_wires):
+        if wire.fileno() >= 0:
+            os.dup2(null, wire.fileno(), inheritable=False)
+    os.close(null)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_cut_off)
 
 
 def _left(deadline: float) -> float:

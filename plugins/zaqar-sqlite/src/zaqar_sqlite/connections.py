@@ -59,7 +59,6 @@ class Database:
         """The one that this process uses, once ``schema.prepare`` has seen to it."""
         self._options = options
         self._closed = False
-        self._stranded = False
         self._begin_anew()
         _databases.add(weakref.ref(self, _databases.discard))
 
@@ -117,7 +116,7 @@ class Database:
             try:
                 while not _forks or self._closed:  # a fork that has begun meanwhile waits for this call
                     try:
-                        return self._use(number, begin, work)
+                        return self._use(number, begin, work, slots)
                     except Busy as busy:
                         pause = random.uniform(0.5, 1.0) * min(0.005, 0.0002 * 2**tries)
                         if time.monotonic() + pause >= deadline:
@@ -125,11 +124,13 @@ class Database:
                                 f"{busy}. Gave up in time; nothing happened, try again later"
                             ) from busy
                     finally:
-                        self._clean(number)
+                        if not self._is_forked(slots):
+                            self._clean(number)
                     time.sleep(pause)
                     tries = min(tries + 1, 10)
             finally:
-                self._clean(number)  # again, for an exception may have interrupted the line before this block
+                if not self._is_forked(slots):
+                    self._clean(number)  # again, for an exception may have interrupted the line before this block
                 slot.give_back()
                 if self._closed:
                     self._close_idle()
@@ -140,19 +141,24 @@ class Database:
                 raise StorageUnavailable("a fork of this process held the database up; try again")
             time.sleep(_POLL)
 
-    def _use(self, number: int, begin: str | None, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _is_forked(self, slots: kit.Slots) -> bool:
+        """Whether this is the child of a fork, which came since the call took one of these ``slots``, or before."""
+        return (slots is not self._readers and slots is not self._writer) or kit.forked()
+
+    def _use(self, number: int, begin: str | None, work: Callable[[sqlite3.Connection], T], slots: kit.Slots) -> T:
         # Asked only now that the slot is taken: so either a close sees this call, or this call sees that.
         if self._closed:
             raise StorageClosed("the storage is closed; connect again")
-        if self._stranded:
-            raise StorageUnavailable(
-                "this process was forked while another thread was inside SQLite; connect again in a new process"
-            )
+        _ensure_not_stranded(self.path)
+        if self._is_forked(slots):
+            raise _forked()
         self._clean(number)  # after a holder that an exception ended
         self._unclean.add(number)
         committing = False
         try:
             connection = self._connections.get(number) or self._connect(number)
+            if self._is_forked(slots):  # asked again: only a connection that was made before a fork is barred by it
+                raise _forked()
             if begin is None:
                 result = work(connection)
             else:
@@ -161,13 +167,16 @@ class Database:
                 committing = True
                 connection.execute("COMMIT")
         except (sqlite3.Error, OverflowError) as error:
+            if self._is_forked(slots):
+                raise _forked() from error
             failure = translated(error, committing=committing)
             if not committing and not isinstance(failure, Busy):
                 failure = self._wrong_version(number) or failure
             self._roll_back(number)
             raise failure from error
         except ZaqarError:
-            self._roll_back(number)
+            if not self._is_forked(slots):
+                self._roll_back(number)
             raise
         self._keep(number)
         return result
@@ -210,7 +219,8 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             with contextlib.suppress(sqlite3.Error):
-                connection.close()
+                if self._connections.get(number) is connection:  # else a fork came in between
+                    connection.close()
             self._connections.pop(number, None)
 
     def _connect(self, number: int) -> sqlite3.Connection:
@@ -224,7 +234,9 @@ class Database:
         )
         # Made and kept in one call into C, so that none can get lost between the two.
         self._connections.update(zip((number,), map(connect, (f"{self.path.as_uri()}?mode=rw",)), strict=True))
-        connection = self._connections[number]
+        connection = self._connections.get(number)
+        if connection is None:
+            raise _forked()
         for pragma in (
             f"synchronous = {self._options.synchronous}",
             f"cache_size = {-1024 * self._options.cache_mib}",
@@ -263,9 +275,14 @@ class Database:
         self._close_idle()
 
     def _after_fork_in_child(self) -> None:
-        if self._connections or self._holders():
-            self._stranded = True
-            _abandoned.extend(self._connections.values())
+        holders, mine = self._holders(), _stack()
+        if self._connections or any(frame not in mine for frame in holders.values()):
+            _stranded.add(self.path)
+        for number, connection in self._connections.items():
+            _keep_for_ever(connection)
+            if holders.get(number) in mine:  # another thread's may be locked for good
+                # The interrupted call goes on: whatever it begins with this connection is refused, COMMIT too.
+                connection.set_authorizer(_deny)
         self._begin_anew()
 
 
@@ -275,9 +292,40 @@ def opening() -> kit.Slots:
 
 
 def open_here(path: Path) -> bool:
-    """Whether this process has the file open through a ``Database``. Call it inside of ``opening``."""
+    """Whether this process has the file open through a ``Database``. Call it inside of ``opening``.
+
+    Raises ``StorageUnavailable`` where this process must not open it.
+    """
+    _ensure_not_stranded(path)
     databases = [reference() for reference in list(_databases)]
     return any(database is not None and database.path == path and not database.closed for database in databases)
+
+
+def _ensure_not_stranded(path: Path) -> None:
+    if path in _stranded:
+        raise StorageUnavailable(
+            f"this process was forked while a call was using {path.name!r}, so SQLite cannot use that file here any "
+            "more; use a process that is started anew, or forked while no call is under way"
+        )
+
+
+def _forked() -> StorageUnavailable:
+    return StorageUnavailable(
+        "this process was forked in the middle of a call, which only the parent completes; this process changed nothing"
+    )
+
+
+def _deny(*_: object) -> int:
+    return sqlite3.SQLITE_DENY
+
+
+def _keep_for_ever(connection: sqlite3.Connection) -> None:
+    """Not even the end of the process closes it: that would undo, in the shared log, what the parent is writing."""
+    _abandoned.append(connection)
+    with contextlib.suppress(ImportError):
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def _stack() -> list[FrameType]:
@@ -298,6 +346,8 @@ class _Process:
 _process = _Process()
 _databases: set[weakref.ref[Database]] = set()
 _abandoned: list[sqlite3.Connection] = []
+_stranded: set[Path] = set()
+"""The files that were in use when this process was forked. What SQLite knows of their locks is not true here."""
 _forks: list[None] = []
 """One entry for each thread that is forking."""
 

@@ -80,6 +80,8 @@ class Store:
 
         It raises the documented errors only. ``changes``: whether one that did not end in time may have done something.
         """
+        if kit.forked():
+            raise StorageUnavailable("this process was forked in the middle of a call, which only the parent completes")
         deadline = self.deadline()
         try:
             return self._process.operations.run(partial(limited, operation, deadline), deadline + _LATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -9,8 +10,22 @@ from types import FrameType, TracebackType
 
 from zaqar_core.kit.frames import is_on_stack
 
-_Limit = tuple[float, FrameType]
-"""The deadline, and the frame of the ``with`` block that it belongs to. A plain tuple: each call makes one."""
+_Limit = tuple[float, FrameType, object]
+"""The deadline, the frame of the ``with`` block that it belongs to, and the process. A plain tuple, for each
+call makes one.
+"""
+
+_process = object()
+"""Another one in each process: comparing it costs less than to ask for the process's id."""
+
+
+def _begin_process() -> None:
+    global _process  # noqa: PLW0603 - the child of a fork is another process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_process)
 
 
 class _Thread(threading.local):
@@ -31,13 +46,23 @@ def deadline(timeout: float) -> float:
     now = time.monotonic()
     if limit is None:
         return now + timeout
-    moment, frame = limit
+    moment, frame, _ = limit
     return now + timeout if moment <= now and not is_on_stack(frame) else moment
 
 
 def remaining(timeout: float) -> float:
     """Seconds until :func:`deadline`; 0 if it has passed."""
     return max(0.0, deadline(timeout) - time.monotonic())
+
+
+def forked() -> bool:
+    """Whether this process was forked in the middle of the ``Storage`` method that this thread is in.
+
+    The parent completes that method. A driver checks it before it changes anything, and raises ``StorageUnavailable``:
+    otherwise both processes do the work, with the same ids.
+    """
+    limit = _thread.limit
+    return limit is not None and limit[2] is not _process and is_on_stack(limit[1])
 
 
 class time_limit:  # noqa: N801 - it reads like a function, and a class costs less than a generator
@@ -70,7 +95,7 @@ def begin_limit(seconds: float, frame: FrameType) -> _Limit | None:
             before = None  # an exception between two bytecodes left it behind when its block had ended
         elif before[0] < moment:
             moment = before[0]  # a method called by another one ends no later
-    _thread.limit = (moment, frame)
+    _thread.limit = (moment, frame, _process)
     return before
 
 

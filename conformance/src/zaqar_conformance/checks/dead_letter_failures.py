@@ -35,6 +35,10 @@ def a_failed_move_costs_no_healthy_message(env: Env) -> None:
             claim = mover.claims.create(queue, ttl=60, grace=0, limit=20)
             what = f"bodies and counts of claim {turn} of a queue with dead letters whose move fails {_named(step)}"
             ensure_equal(_told(claim), [(number, 1) for number in range(9)], "DLQ-006", what)
+            if step != ("messages.delete", "after"):
+                held = [message.body for message in mover.claims.get(queue, str(claim.id)).messages]
+                what = f"what claims.get shows of a claim whose move fails {_named(step)}"
+                ensure_equal(held, [*_POISON, *range(9)], "DLQ-006", what)
             env.storage.messages.bulk_delete(queue, ids_of(claim.messages), claim_ids=[str(claim.id)])
             env.storage.claims.delete(queue, str(claim.id))
             env.storage.messages.post(queue, [NewMessage(number) for number in range(9)])

@@ -654,7 +654,7 @@ def test_without_a_coordinator_exclusive_claims_are_not_declared(open_driver: Op
         ("redis://me:hunter2@one,two", "one host"),
         ("redis://me:hunter2@", "one host"),
         ("redis://me:hunter2@host/name", "number of a database"),
-        ("redis://me:hunter2@host:port", "no host and port"),
+        ("redis://me:hunter2@host:port", "invalid host or port"),
         ("redis://me:hunter2@host?db=1", "other options"),
         ("redis://me:hunter2@host?tls_ca=ca.pem", "other options"),
         ("rediss://me:hunter2@host?tls_ca=/nofile", "tls_ca: '/nofile' is not a file of certificates"),

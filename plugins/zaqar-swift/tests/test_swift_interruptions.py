@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 import threading
@@ -103,13 +104,27 @@ def test_after_an_exception_at_any_bytecode_all_works(open_either: OpenDriver, q
 
 def test_opening_and_closing_may_be_interrupted_anywhere(server: Any) -> None:
     where = Uri.parse(uri(server.port))
+    opened: list[SwiftDriver] = []  # so that finalizers run outside of what is traced: Python drops their exceptions
 
     def open_and_close() -> None:
-        SwiftDriver.open(where, connect_timeout=20, timeout=20).close()
+        opened.append(SwiftDriver.open(where, connect_timeout=20, timeout=20))
+        opened[-1].close()
 
-    for at in samples(bytecodes(open_and_close)):
-        interrupt(open_and_close, at)
-    open_and_close()
+    def finalize() -> None:
+        for driver in opened:
+            driver.close()
+        opened.clear()
+        gc.collect()
+
+    gc.disable()
+    try:
+        for at in samples(bytecodes(open_and_close)):
+            finalize()
+            interrupt(open_and_close, at)
+        finalize()
+        open_and_close()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", ["post", "claim", "pop", "release", "gc", "insert"])

@@ -146,9 +146,11 @@ class SwiftDriver(Driver):
         return sweep.everything(self._queues, records_container(self._queues.prefix), deadline)
 
     def close(self) -> None:
-        self._store.close()
-        if self._coordinator:
-            self._coordinator.close()
+        try:
+            self._store.close()
+        finally:
+            if self._coordinator:
+                self._coordinator.close()
 
 
 def _number(account: Mapping[str, str], name: str) -> int:

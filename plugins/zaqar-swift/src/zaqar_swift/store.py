@@ -290,9 +290,11 @@ class Store:
         An operation that is cut short may leave a claim that others have to wait for.
         """
         self._process.operations.close()
-        self._process.operations.join(self.deadline())
-        self._closed = True
-        self._process.close()
+        try:
+            self._process.operations.join(self.deadline())
+        finally:
+            self._closed = True
+            self._process.close()
 
     def _until(
         self,

@@ -242,7 +242,7 @@ def test_deleting_all_records_says_that_some_are_deleted_when_a_later_step_fails
             return answer
 
         monkeypatch.setattr(Database, "write", lock_afterwards)
-        with pytest.raises(OutcomeUnknown, match=r"1000 records were deleted, but .*locked.*; repeat the call"):
+        with pytest.raises(OutcomeUnknown, match=r"1000 records were deleted; repeat the call .*locked"):
             records.delete_all(SPACE)
         with pytest.raises(StorageUnavailable) as caught:
             records.delete_all(SPACE)

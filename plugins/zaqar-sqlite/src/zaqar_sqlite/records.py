@@ -102,7 +102,7 @@ class SqliteRecords(RecordStore):
                 deleted += step
         except StorageError as error:
             raise OutcomeUnknown(
-                f"{deleted} records were deleted, but the next step failed: {error}; repeat the call"
+                f"{deleted} records were deleted; repeat the call to delete the rest. The next step failed: {error}"
             ) from error
         return deleted
 

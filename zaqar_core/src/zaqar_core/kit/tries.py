@@ -10,10 +10,8 @@ def taken_together(counts: Iterable[int], max_claim_count: int | None) -> int:
 
     Take what the claim's limit allows, in order, and cut it to this number.
 
-    Args:
-        counts: How often each of these messages was claimed before. Read only as far as needed.
-        max_claim_count: How often a message may be claimed; None: as often as it takes. No message is spared where a
-            single try is allowed.
+    ``counts``: how often each of these messages was claimed before; read only as far as needed. ``max_claim_count``:
+    how often a message may be claimed; None: any number of times. A maximum of one spares no message.
     """
     taken = 0
     healthy = False

@@ -182,6 +182,7 @@ def test_an_interruption_stops_the_datastore_and_reports_however_often_it_comes(
     program = (
         "import signal, sys, threading, time, traceback\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # nohup ignores it
         "from zaqar_conformance import cli, engine\n"
         "from zaqar_conformance.check import Check\n"
         "def waits(env):\n"

@@ -169,5 +169,7 @@ def test_no_secret_is_shown_of_a_datastore_that_cannot_be_used(host: pytest.Pyte
     uri = "faulty://u:p%40ss-w0rd@s?fault=tells+at+once"
     result = host.runpytest_subprocess(f"--zaqar-conformance={uri}", "-k", "post_returns or record_delete")
     assert result.parseoutcomes()["failed"] > 1
-    result.stdout.fnmatch_lines(["*CannotRun: the datastore of faulty://* cannot be used: ValueError: [*][*][*], *"])
+    result.stdout.fnmatch_lines(
+        ["*CannotRun: the datastore of faulty://* cannot be used: BrokenDriver: *ValueError: [*][*][*], *"]
+    )
     result.stdout.no_fnmatch_line("*ss-w0rd*")

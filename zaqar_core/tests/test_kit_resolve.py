@@ -221,6 +221,7 @@ def test_an_exception_at_any_bytecode_leaves_names_and_sockets_usable(
         done.append(at)
 
     use()
+    gc.collect()  # closes what earlier tests left to the garbage collector
     sockets = open_files()
     # In a thread: where an exception is handled, an interruption leaves it behind as the one that the thread handles.
     thread = threading.Thread(target=interrupt_everywhere)

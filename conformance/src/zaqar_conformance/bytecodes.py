@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import gc
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
@@ -91,9 +92,12 @@ def _trace(call: Callable[[], object], reach: Callable[[FrameType], None]) -> No
             reach(frame)
         return trace
 
-    before = sys.gettrace()
+    before, collecting = sys.gettrace(), gc.isenabled()
+    gc.disable()  # what it calls is no part of the call, and Python swallows what is raised there
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
+        if collecting:
+            gc.enable()

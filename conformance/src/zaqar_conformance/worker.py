@@ -42,7 +42,9 @@ def main() -> None:
     worker: Worker | None = None
     module, _, name = job["work"].partition(":")
     try:
-        function = getattr(import_module(module), name)
+        function = getattr(import_module(module), name, None)
+        if function is None:
+            raise LookupError(f"module {module} has no function {name}")
         worker = Worker(
             job["index"],
             lambda **overrides: connect(**{**job["settings"], **overrides}),

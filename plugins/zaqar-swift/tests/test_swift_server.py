@@ -76,8 +76,13 @@ def test_it_ends_at_once_where_standard_input_has_ended_already(tmp_path: Path) 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_end_it_without_a_trace(tmp_path: Path, number: int) -> None:
     """SIGHUP: its terminal was closed."""
+    # Programs in the background ignore SIGINT, and hand that on.
+    program = (
+        "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "sys.argv.append('--forever'); runpy.run_module('zaqar_swift.server', run_name='__main__')"
+    )
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "zaqar_swift.server", "--forever"],
+        [sys.executable, "-W", "ignore", "-c", program],
         stdout=subprocess.PIPE,
         text=True,
         env={"TMPDIR": str(tmp_path), "PATH": ""},

@@ -243,12 +243,12 @@ class PopIsAShortClaim(ReferenceMessages):
 
     def pop(self, queue: QueueKey, *, limit: int) -> Sequence[StoredMessage]:
         with self._state.lock:
-            held = self._state.queue(queue, self._state.now())
-            before = dict(held.items)
+            before = dict(self._state.queue(queue, self._state.now()).items)
             popped = super().pop(queue, limit=limit)
             if popped:
-                held.items[popped[-1].id] = before[popped[-1].id]
-                held.items[popped[-1].id].available = self._state.now() + 100
+                held, last = self._state.queue(queue, self._state.now()), before[popped[-1].id]
+                last.available = self._state.now() + 100
+                held.items[last.id] = last
             return popped
 
 

@@ -38,7 +38,7 @@ def test_a_server_that_repeats_the_password(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     server = start_server("--rename-command", "AUTH", "")
-    with pytest.raises(StorageUnavailable, match="unknown command .AUTH") as caught:
+    with pytest.raises(StorageUnavailable, match=r"unknown command .AUTH") as caught:
         RedisDriver.open(Uri.parse(f"redis://{user}127.0.0.1:{server.port}/0"), connect_timeout=2, timeout=2)
     assert "hunt" not in shown(caught.value) + caplog.text
 

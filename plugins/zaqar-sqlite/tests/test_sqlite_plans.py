@@ -26,6 +26,7 @@ NOON = 1_000_000.0
 
 NAME = "sqlite_autoindex_queues_1 (project=? AND name=?)"
 DUE = "messages_by_due (queue=? AND due_at<?)"
+SAME_MOMENT = "messages_by_position (queue=? AND state=? AND position>? AND position<?)"
 SOME_MEMBERS = "messages_by_due (queue=? AND due_at=? AND claim=? AND rowid=?)"
 MEMBERS = "messages_by_due (queue=? AND due_at=? AND claim=?)"
 POSITION = "messages_by_position (queue=? AND state=?)"
@@ -53,7 +54,7 @@ LOOKUPS = {
     "get claim": {NAME, DUE, MEMBERS, "sort"},
     "renew": {NAME, DUE, MEMBERS},
     "release": {NAME, DUE, MEMBERS},
-    "release some": {NAME, DUE, MEMBERS, SOME_MEMBERS, "sort"},
+    "release some": {NAME, DUE, MEMBERS, SOME_MEMBERS, SAME_MOMENT, "sort"},
     "settle": {NAME, DUE, MEMBERS, POSITION},
     "purge": {
         NAME,

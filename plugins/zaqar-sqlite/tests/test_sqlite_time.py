@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
@@ -55,6 +56,21 @@ def rows(path: Path) -> dict[str, int]:
     with closing(sqlite3.connect(path)) as connection:
         tables = ("messages", "claims", "dedup", "records", "queues")
         return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+
+def test_what_is_released_later_in_one_millisecond_stands_behind(
+    open_driver: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = 1_000_000_000_000_000_000
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _: moment)
+    driver = open_driver()
+    posted = post(driver, 5)
+    claims = SqliteClaims(driver._database)
+    claim_id = str(claims.create(QUEUE, ttl=60, grace=0, limit=5).id)
+    for part in (posted[1:], posted[:1]):
+        claims.release(QUEUE, claim_id, message_ids=part, delay=1)
+    moment += 1_000_000_000
+    assert ids(driver) == [*posted[1:], posted[0]]
 
 
 # --- the clock goes back -------------------------------------------------------------------------

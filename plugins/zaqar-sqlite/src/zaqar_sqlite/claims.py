@@ -15,7 +15,16 @@ from zaqar_sqlite.clock import to_ms
 from zaqar_sqlite.connections import Database
 from zaqar_sqlite.ids import new_tokens, seqs_of, to_id
 from zaqar_sqlite.settle import read, write
-from zaqar_sqlite.transactions import ACTIVE, CLAIMED, COLUMNS, DELAYED, UNCLAIMED, QueueTransaction, json_list
+from zaqar_sqlite.transactions import (
+    ACTIVE,
+    CLAIMED,
+    COLUMNS,
+    DELAYED,
+    POSITIONS_PER_MS,
+    UNCLAIMED,
+    QueueTransaction,
+    json_list,
+)
 
 _INSERT: Final = "INSERT INTO claims (seq, queue, started_at, ends_at, token) VALUES (?, ?, ?, ?, ?)"
 _OLDEST: Final = f"""
@@ -35,6 +44,9 @@ _RELEASE: Final = f"UPDATE messages SET state = {ACTIVE}, claim = NULL, due_at =
 _POSTPONE: Final = f"""
     UPDATE messages SET state = {DELAYED}, claim = NULL, position = ? + json_each.key, due_at = ?
     FROM json_each(?) WHERE seq = json_each.value
+"""
+_LAST_AT: Final = f"""
+    SELECT max(position) FROM messages WHERE queue = ? AND state = {DELAYED} AND position >= ? AND position < ?
 """
 _ONLY: Final = " AND seq IN (SELECT value FROM json_each(:seqs))"
 _TOKENS: Final = "SELECT seq, CAST(token AS BLOB) FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
@@ -143,7 +155,7 @@ class SqliteClaims(ClaimController):
                 if ends <= until:
                     return ends - transaction.now
                 seqs = json_list(seq for seq, _ in members)
-                connection.execute(_POSTPONE, (transaction.position_at(until), until, seqs))
+                connection.execute(_POSTPONE, (_first_position(transaction, until), until, seqs))
                 released, state = len(members), DELAYED
             else:
                 released, state = connection.execute(f"{_RELEASE}{only}", values).rowcount, ACTIVE
@@ -167,3 +179,11 @@ def _oldest(transaction: QueueTransaction, limit: int, max_claim_count: int | No
     """The rows to take; no more are read."""
     rows, counted = tee(transaction.connection.execute(_OLDEST, (transaction.queue, limit)))
     return list(islice(rows, kit.taken_together((row[6] for row in counted), max_claim_count)))
+
+
+def _first_position(transaction: QueueTransaction, moment: int) -> int:
+    """Where the first of those stands that become available at a moment: behind all that do so already."""
+    first = transaction.position_at(moment)
+    bounds = (transaction.queue, first, first + POSITIONS_PER_MS - 1)
+    last = transaction.connection.execute(_LAST_AT, bounds).fetchone()[0]
+    return first if last is None else int(last) + 1

@@ -93,7 +93,7 @@ def _trace(call: Callable[[], object], reach: Callable[[FrameType], None]) -> No
         return trace
 
     before, collecting = sys.gettrace(), gc.isenabled()
-    gc.disable()  # what it calls is no part of the call, and Python swallows what is raised there
+    gc.disable()  # its callbacks do not belong to the call, and Python swallows what they raise
     sys.settrace(trace)
     try:
         call()

@@ -15,7 +15,7 @@ _MANY = (1_100, 1_500, 2_500)
 _WITHOUT_ECHO = {"echo": False, "client_id": "me"}
 
 _Hide = Callable[[Env, str, int], None]
-"""Put so many messages into a queue that a listing leaves out."""
+"""Fill a queue with messages that a listing leaves out."""
 
 
 def _own(env: Env, queue: str, count: int) -> None:

@@ -258,7 +258,7 @@ def a_body_that_cannot_be_decoded_spoils_nothing(env: Env) -> None:
 
 
 def _see_undecodable(messages: Sequence[Message], ids: list[str], what: str) -> None:
-    """Four messages in order, of which the two in the middle have bytes instead of a body."""
+    """Four messages in order; the two in the middle have bytes instead of a body."""
     ensure_equal(
         [message.id for message in messages], ids, "OBS-005", f"the ids of {what}, with two undecodable bodies"
     )

@@ -567,12 +567,12 @@ _DAMAGED = (
     b"[" * 100_000,
     b'{"newer":1e999}',
 )
-"""Values of records that are no JSON object."""
+"""Values of records that are not JSON objects."""
 
 
 @check("REC-011")
 def record_that_is_damaged_is_named(env: Env) -> None:
-    """A record of any kind that is no JSON object, or whose fields are of other types, is named and left as it is."""
+    """A record of any kind that is not a JSON object, or has fields of other types, is named and left unchanged."""
     storage, records = env.storage, _records(env)
     queue, name = env.queue(), f"{env.project[-20:]}-x"
     storage.subscriptions.create(queue, subscriber="https://example.org")

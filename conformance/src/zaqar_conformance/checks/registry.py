@@ -248,7 +248,7 @@ def registry_imports_that_raise_no_exception(env: Env) -> None:
 
 @check("REG-006")
 def registry_damaged_metadata_hides_no_other(env: Env) -> None:
-    """A distribution whose metadata cannot be read is no error for those who use another."""
+    """A distribution whose metadata cannot be read does not stop the use of another one."""
     for files in (
         {"entry_points.txt": b"\xff\xfe"},
         {"entry_points.txt": b"[zaqar_core.drivers]\nno equals sign\n"},

@@ -248,7 +248,7 @@ def _plan(env: Env, storage: Storage, most: int) -> list[tuple[_Method, list[int
     packages = tuple({type(part).__module__.rpartition(".")[0] for part in parts if part is not None})
     plan = []
     for method in _methods(env, storage):
-        for _ in range(2):  # what is only done once (imports, a first connection) is no part of it
+        for _ in range(2):  # imports and a first connection happen once, and do not count
             method.call(method.prepare())
         made = method.prepare()
         points = telling(lambda: method.call(made))  # noqa: B023  # called here and now
